@@ -1,0 +1,266 @@
+"""Build and read betterproto messages by what is present in them.
+
+betterproto 2.0.0b7 keeps a field that is not set as PLACEHOLDER in the instance's `__dict__` and puts the default there
+on the first attribute read; from then on an unset sub-message looks almost like an empty one, and an unset Timestamp
+exactly like the epoch. Its constructor marks a message built without arguments as not to be sent. So nothing here reads
+attributes: `fields` gives the raw state, the readers below look at it without changing it, and `build` makes messages
+that count as present whatever they hold. (It is also the fast way: every attribute of a message costs a hook.)
+
+Presence, in one place:
+
+- a sub-message is present unless it is PLACEHOLDER, None, or what an attribute read left behind: empty, and never
+  received, built here, given an argument or assigned to;
+- a Timestamp is present unless it is PLACEHOLDER or None;
+- of a oneof exactly one member may hold anything but PLACEHOLDER;
+- scalars without `optional` have no presence in proto3: their zero is a value like any other.
+
+Readers raise ConversionError with the field's name; whoever converts the enclosing message puts its own name before it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeAlias, TypeVar
+
+import betterproto
+
+from orbit_lite.errors import ConversionError, ParseError
+
+__all__ = [
+    "Fields",
+    "build",
+    "domain",
+    "each",
+    "enum_number",
+    "fields",
+    "flag",
+    "inside",
+    "is_present",
+    "number",
+    "one_of",
+    "optional",
+    "optional_number",
+    "optional_text",
+    "pairs",
+    "required",
+    "text",
+    "texts",
+    "timestamp",
+]
+
+_M = TypeVar("_M", bound=betterproto.Message)
+_T = TypeVar("_T")
+
+#: Raw state of a message: field name → value or PLACEHOLDER.
+Fields: TypeAlias = Mapping[str, object]
+
+_PLACEHOLDER = betterproto.PLACEHOLDER
+_raw = object.__getattribute__
+
+
+def fields(message: betterproto.Message) -> Fields:
+    """The raw state of a message. Reading it changes nothing; it must not be written to."""
+    # Not isinstance: Message is an ABC, and that test costs more than all the rest.
+    state = _state(message)
+    if state is None:
+        raise _mismatch("", "a message", message)
+    return state
+
+
+def _state(value: object) -> dict[str, object] | None:
+    """The raw state of a message; None for anything else (betterproto's parser puts a number for a wrong wire type)."""
+    try:
+        state: dict[str, object] = _raw(value, "__dict__")
+    except AttributeError:
+        return None
+    return state if "_serialized_on_wire" in state else None
+
+
+@functools.cache
+def _layout(cls: type[betterproto.Message]) -> tuple[dict[str, object], dict[str, str]]:
+    """Field name → unset value, and oneof member → name of its oneof."""
+    # mypy knows neither that every generated class is a dataclass nor that a classproperty belongs to the class.
+    unset = {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return unset, cls._betterproto.oneof_group_by_field  # type: ignore[arg-type]
+
+
+def build(cls: type[_M], /, **values: object) -> _M:
+    """A message with these fields; None leaves a field unset.
+
+    Unlike `cls(**values)` the result counts as present even without any field, which is what a YES vote is on the wire.
+    """
+    unset, group_of = _layout(cls)
+    message = object.__new__(cls)
+    state: dict[str, object] = _raw(message, "__dict__")
+    state.update(unset)
+    group_current = dict.fromkeys(group_of.values())
+    for name, value in values.items():
+        if name not in unset:
+            raise TypeError(f"{cls.__name__} has no field {name!r}")
+        if value is not None:
+            state[name] = value
+            if name in group_of:
+                group_current[group_of[name]] = name
+    state["_serialized_on_wire"] = True
+    state["_unknown_fields"] = b""
+    state["_group_current"] = group_current
+    return message
+
+
+def is_present(message: betterproto.Message, name: str) -> bool:
+    """Whether the field holds anything: see the rules above. Does not disturb the message."""
+    value = fields(message)[name]
+    if name in _layout(type(message))[1]:
+        return value is not _PLACEHOLDER
+    return not _is_absent(value)
+
+
+def _is_absent(value: object) -> bool:
+    """Whether a sub-message outside a oneof is unset."""
+    if value is _PLACEHOLDER or value is None:
+        return True
+    state = _state(value)
+    # betterproto does not mark `a` in `a.b.c = 1`, hence the look at what is inside.
+    return state is not None and not state["_serialized_on_wire"] and not value
+
+
+def _mismatch(name: str, expected: str, value: object) -> ConversionError:
+    return ConversionError(name, f"expected {expected}, found {type(value).__name__}")
+
+
+def text(state: Fields, name: str) -> str:
+    """A string field."""
+    value = state[name]
+    if value is _PLACEHOLDER:
+        return ""
+    if not isinstance(value, str):
+        raise _mismatch(name, "text", value)
+    return value
+
+
+def optional_text(state: Fields, name: str) -> str | None:
+    """A string field with explicit presence."""
+    return None if state[name] is None else text(state, name)
+
+
+def number(state: Fields, name: str) -> int:
+    """An integer field of any width; the range is the domain value's to check."""
+    value = state[name]
+    if value is _PLACEHOLDER:
+        return 0
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _mismatch(name, "an integer", value)
+    return value
+
+
+def optional_number(state: Fields, name: str) -> int | None:
+    """An integer field with explicit presence."""
+    return None if state[name] is None else number(state, name)
+
+
+def flag(state: Fields, name: str) -> bool:
+    """A bool field."""
+    value = state[name]
+    if value is _PLACEHOLDER:
+        return False
+    if not isinstance(value, bool):
+        raise _mismatch(name, "a bool", value)
+    return value
+
+
+def texts(state: Fields, name: str) -> tuple[str, ...]:
+    """A repeated string field."""
+    value = state[name]
+    if value is _PLACEHOLDER:
+        return ()
+    if not isinstance(value, list):
+        raise _mismatch(name, "a list", value)
+    for position, item in enumerate(value):
+        if not isinstance(item, str):
+            raise _mismatch(f"{name}[{position}]", "text", item)
+    return tuple(value)
+
+
+def pairs(state: Fields, name: str) -> dict[str, str]:
+    """A map<string, string> field."""
+    value = state[name]
+    if value is _PLACEHOLDER:
+        return {}
+    if not isinstance(value, dict):
+        raise _mismatch(name, "a map", value)
+    for key, item in value.items():
+        if not isinstance(key, str) or not isinstance(item, str):
+            raise ConversionError(name, "expected text for text")
+    return dict(value)
+
+
+def enum_number(state: Fields, name: str, members: Mapping[int, _T]) -> _T:
+    """An enum field; a number without a member is an error."""
+    value = number(state, name)
+    try:
+        return members[value]
+    except KeyError:
+        raise ConversionError(name, f"unknown enum number {value}") from None
+
+
+def timestamp(state: Fields, name: str) -> datetime:
+    """A google.protobuf.Timestamp field that has to be there."""
+    value = state[name]
+    if value is _PLACEHOLDER or value is None:
+        raise ConversionError(name, "missing")
+    if not isinstance(value, datetime):
+        raise _mismatch(name, "a Timestamp", value)
+    return value
+
+
+def required(state: Fields, name: str, convert: Callable[[Any], _T]) -> _T:
+    """A sub-message that has to be there, converted."""
+    value = state[name]
+    if _is_absent(value):
+        raise ConversionError(name, "missing")
+    return inside(name, convert, value)
+
+
+def optional(state: Fields, name: str, convert: Callable[[Any], _T]) -> _T | None:
+    """A sub-message that may be left out, converted."""
+    value = state[name]
+    return None if _is_absent(value) else inside(name, convert, value)
+
+
+def each(state: Fields, name: str, convert: Callable[[Any], _T]) -> tuple[_T, ...]:
+    """A repeated sub-message, converted."""
+    value = state[name]
+    if value is _PLACEHOLDER:
+        return ()
+    if not isinstance(value, list):
+        raise _mismatch(name, "a list", value)
+    return tuple(inside(f"{name}[{position}]", convert, item) for position, item in enumerate(value))
+
+
+def one_of(state: Fields, group: str, members: Mapping[str, Callable[[Any], _T]]) -> _T:
+    """The one member of a oneof that is set, converted. None and several are errors, named by the oneof."""
+    chosen = [name for name in members if state[name] is not _PLACEHOLDER]
+    if len(chosen) != 1:
+        names = ", ".join(chosen or members)
+        problem = f"contradictory: {names} are all set" if chosen else f"missing: one of {names}"
+        raise ConversionError(group, problem)
+    return inside(chosen[0], members[chosen[0]], state[chosen[0]])
+
+
+def inside(name: str, convert: Callable[[Any], _T], value: object) -> _T:
+    """Convert the value of the field `name`: errors get its name before theirs."""
+    try:
+        return convert(value)
+    except ConversionError as error:
+        raise error.inside(name) from error.__cause__
+
+
+def domain(name: str, make: Callable[..., _T], *values: object) -> _T:
+    """Call a domain constructor; what it refuses is the fault of the field `name`."""
+    try:
+        return make(*values)
+    except ParseError as error:
+        raise ConversionError(name, error.message) from error
