@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from orbit_lite.converters.keys import AddressableReferenceConverter
 from orbit_lite.converters.nodes import NodeIdConverter
-from orbit_lite.converters.presence import build, domain, each, fields, number, one_of, optional, required, text
+from orbit_lite.converters.presence import build, each, fields, int32, int64, one_of, optional, required, text
 from orbit_lite.errors import ConversionError
 from orbit_lite.model import (
     Content,
@@ -123,7 +123,7 @@ class InvocationRequestConverter:
             required(state, "reference", AddressableReferenceConverter.from_proto),
             text(state, "method"),
             text(state, "arguments"),
-            InvocationReasonConverter.from_proto(number(state, "reason")),
+            InvocationReasonConverter.from_proto(int32(state, "reason")),
         )
 
 
@@ -209,12 +209,10 @@ class MessageConverter:
     @staticmethod
     def from_proto(proto: MessageProto) -> Message:
         state = fields(proto)
-        return domain(
-            "message_id",
-            Message,
-            number(state, "message_id"),
+        return Message(
+            int64(state, "message_id"),
             required(state, "content", MessageContentConverter.from_proto),
             optional(state, "source", NodeIdConverter.from_proto),
             optional(state, "target", MessageTargetConverter.from_proto),
-            number(state, "attempts"),
+            int64(state, "attempts"),
         )

@@ -12,15 +12,15 @@ from orbit_lite.converters.presence import (
     enum_number,
     fields,
     inside,
-    number,
     optional,
-    optional_number,
     optional_text,
+    optional_uint32,
     pairs,
     required,
     text,
     texts,
     timestamp,
+    uint32,
 )
 from orbit_lite.converters.timestamps import TimestampConverter
 from orbit_lite.errors import ConversionError
@@ -103,8 +103,9 @@ class NodeCapabilitiesConverter:
     @staticmethod
     def from_proto(proto: NodeCapabilitiesProto) -> NodeCapabilities:
         state = fields(proto)
-        types, tags = texts(state, "addressable_types"), pairs(state, "tags")
-        return domain("max_addressables", NodeCapabilities, types, optional_number(state, "max_addressables"), tags)
+        return NodeCapabilities(
+            texts(state, "addressable_types"), optional_uint32(state, "max_addressables"), pairs(state, "tags")
+        )
 
 
 def _moment(state: Fields, name: str) -> datetime:
@@ -183,7 +184,7 @@ class NodeInfoConverter:
         status = enum_number(state, "status", _STATUSES)
         lease = optional(state, "lease", NodeLeaseConverter.from_proto)
         _check_lease(node_id, lease)
-        url, port = text(state, "url"), number(state, "port")
+        url, port = text(state, "url"), uint32(state, "port")
         return domain("port", NodeInfo, node_id, url, port, capabilities, status, lease)
 
 

@@ -38,17 +38,20 @@ __all__ = [
     "fields",
     "flag",
     "inside",
+    "int32",
+    "int64",
     "is_present",
-    "number",
     "one_of",
     "optional",
-    "optional_number",
     "optional_text",
+    "optional_uint32",
     "pairs",
     "required",
     "text",
     "texts",
     "timestamp",
+    "uint32",
+    "uint64",
 ]
 
 _M = TypeVar("_M", bound=betterproto.Message)
@@ -146,19 +149,41 @@ def optional_text(state: Fields, name: str) -> str | None:
     return None if state[name] is None else text(state, name)
 
 
-def number(state: Fields, name: str) -> int:
-    """An integer field of any width; the range is the domain value's to check."""
+def number(state: Fields, name: str, low: int, high: int) -> int:
+    """An integer field, low..high inclusive."""
     value = state[name]
     if value is _PLACEHOLDER:
         return 0
     if not isinstance(value, int) or isinstance(value, bool):
         raise _mismatch(name, "an integer", value)
+    if not low <= value <= high:
+        raise ConversionError(name, f"{int(value)} is out of range")
     return value
 
 
-def optional_number(state: Fields, name: str) -> int | None:
-    """An integer field with explicit presence."""
-    return None if state[name] is None else number(state, name)
+def int32(state: Fields, name: str) -> int:
+    """An int32 or enum field."""
+    return number(state, name, -(1 << 31), (1 << 31) - 1)
+
+
+def int64(state: Fields, name: str) -> int:
+    """An int64 field."""
+    return number(state, name, -(1 << 63), (1 << 63) - 1)
+
+
+def uint32(state: Fields, name: str) -> int:
+    """A uint32 field."""
+    return number(state, name, 0, (1 << 32) - 1)
+
+
+def uint64(state: Fields, name: str) -> int:
+    """A uint64 field."""
+    return number(state, name, 0, (1 << 64) - 1)
+
+
+def optional_uint32(state: Fields, name: str) -> int | None:
+    """A uint32 field with explicit presence."""
+    return None if state[name] is None else uint32(state, name)
 
 
 def flag(state: Fields, name: str) -> bool:
@@ -199,11 +224,11 @@ def pairs(state: Fields, name: str) -> dict[str, str]:
 
 def enum_number(state: Fields, name: str, members: Mapping[int, _T]) -> _T:
     """An enum field; a number without a member is an error."""
-    value = number(state, name)
+    value = int32(state, name)
     try:
         return members[value]
     except KeyError:
-        raise ConversionError(name, f"unknown enum number {value}") from None
+        raise ConversionError(name, f"unknown enum number {int(value)}") from None
 
 
 def timestamp(state: Fields, name: str) -> datetime:

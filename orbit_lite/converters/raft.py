@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orbit_lite.converters.commands import RaftCommandConverter
 from orbit_lite.converters.nodes import NodeIdConverter
-from orbit_lite.converters.presence import build, domain, each, fields, flag, inside, number, text
+from orbit_lite.converters.presence import build, each, fields, flag, inside, int64, text, uint64
 from orbit_lite.model import AppendEntriesRequest, AppendEntriesResponse, LogEntry, VoteRequest, VoteResponse
 from orbit_proto.orbit.consensus import (
     AppendEntriesRequestProto,
@@ -39,13 +39,11 @@ class VoteRequestConverter:
     @staticmethod
     def from_proto(proto: VoteRequestProto) -> VoteRequest:
         state = fields(proto)
-        return domain(
-            "term",
-            VoteRequest,
-            number(state, "term"),
+        return VoteRequest(
+            uint64(state, "term"),
             NodeIdConverter.from_text(state, "candidate_id"),
-            number(state, "last_log_index"),
-            number(state, "last_log_term"),
+            uint64(state, "last_log_index"),
+            uint64(state, "last_log_term"),
         )
 
 
@@ -65,7 +63,7 @@ class VoteResponseConverter:
     def from_proto(proto: VoteResponseProto) -> VoteResponse:
         state = fields(proto)
         voter = NodeIdConverter.from_text(state, "voter_id")
-        return domain("term", VoteResponse, number(state, "term"), flag(state, "vote_granted"), voter)
+        return VoteResponse(uint64(state, "term"), flag(state, "vote_granted"), voter)
 
 
 class LogEntryConverter:
@@ -85,8 +83,8 @@ class LogEntryConverter:
     def from_proto(proto: LogEntryProto) -> LogEntry:
         state = fields(proto)
         command = inside("command", RaftCommandConverter.from_proto, text(state, "command"))
-        term, index, timestamp = number(state, "term"), number(state, "index"), number(state, "timestamp")
-        return domain("term", LogEntry, term, index, command, timestamp)
+        term, index, timestamp = uint64(state, "term"), uint64(state, "index"), int64(state, "timestamp")
+        return LogEntry(term, index, command, timestamp)
 
 
 class AppendEntriesRequestConverter:
@@ -110,15 +108,13 @@ class AppendEntriesRequestConverter:
     @staticmethod
     def from_proto(proto: AppendEntriesRequestProto) -> AppendEntriesRequest:
         state = fields(proto)
-        return domain(
-            "term",
-            AppendEntriesRequest,
-            number(state, "term"),
+        return AppendEntriesRequest(
+            uint64(state, "term"),
             NodeIdConverter.from_text(state, "leader_id"),
-            number(state, "prev_log_index"),
-            number(state, "prev_log_term"),
+            uint64(state, "prev_log_index"),
+            uint64(state, "prev_log_term"),
             each(state, "entries", LogEntryConverter.from_proto),
-            number(state, "leader_commit"),
+            uint64(state, "leader_commit"),
         )
 
 
@@ -138,11 +134,9 @@ class AppendEntriesResponseConverter:
     @staticmethod
     def from_proto(proto: AppendEntriesResponseProto) -> AppendEntriesResponse:
         state = fields(proto)
-        return domain(
-            "term",
-            AppendEntriesResponse,
-            number(state, "term"),
+        return AppendEntriesResponse(
+            uint64(state, "term"),
             flag(state, "success"),
             NodeIdConverter.from_text(state, "follower_id"),
-            number(state, "last_log_index"),
+            uint64(state, "last_log_index"),
         )

@@ -26,7 +26,7 @@ from orbit_lite.converters.presence import (
     fields,
     flag,
     inside,
-    number,
+    int64,
     one_of,
     optional_text,
     required,
@@ -95,7 +95,7 @@ class TransactionIdConverter:
     def from_proto(proto: TransactionIdProto) -> TransactionId:
         state = fields(proto)
         coordinator = NodeIdConverter.from_text(state, "coordinator_node")
-        created_at: datetime = inside("created_at", TimestampConverter.from_unix_ms, number(state, "created_at"))
+        created_at: datetime = inside("created_at", TimestampConverter.from_unix_ms, int64(state, "created_at"))
         return domain("id", TransactionId, text(state, "id"), coordinator, created_at)
 
 
@@ -271,14 +271,17 @@ def _transaction_id(state: Fields) -> TransactionId:
 def _prepare(proto: PrepareMessage, key_kinds: KeyKinds) -> Prepare:
     state = fields(proto)
     read = functools.partial(TransactionOperationConverter.from_proto, key_kinds=key_kinds)
-    seconds = number(state, "timeout_ms") / 1000
+    seconds = int64(state, "timeout_ms") / 1000
     return domain("timeout_ms", Prepare, _transaction_id(state), each(state, "operations", read), seconds)
 
 
 def _vote(proto: VoteMessage, key_kinds: KeyKinds) -> Vote:
     state = fields(proto)
-    participant = _reference(state, "participant", key_kinds)
-    return Vote(_transaction_id(state), participant, required(state, "vote", TransactionVoteConverter.from_proto))
+    return Vote(
+        _transaction_id(state),
+        _reference(state, "participant", key_kinds),
+        required(state, "vote", TransactionVoteConverter.from_proto),
+    )
 
 
 def _commit(proto: CommitMessage, key_kinds: KeyKinds) -> Commit:
@@ -292,9 +295,10 @@ def _abort(proto: AbortMessage, key_kinds: KeyKinds) -> Abort:
 
 def _acknowledge(proto: AckMessage, key_kinds: KeyKinds) -> Acknowledge:
     state = fields(proto)
+    transaction_id, participant = _transaction_id(state), _reference(state, "participant", key_kinds)
     success, error = flag(state, "success"), optional_text(state, "error")
     _check_acknowledgement(success, error)
-    return Acknowledge(_transaction_id(state), _reference(state, "participant", key_kinds), success, error)
+    return Acknowledge(transaction_id, participant, success, error)
 
 
 def _query_status(proto: QueryStatusMessage, key_kinds: KeyKinds) -> QueryStatus:
