@@ -81,6 +81,7 @@ from orbit_lite.model import (
 try:
     from hypothesis import strategies as st
     from hypothesis.strategies import SearchStrategy
+    from hypothesis.vendor import pretty
 except ModuleNotFoundError as error:
     if error.name != "hypothesis":
         raise
@@ -135,8 +136,11 @@ _phrases = st.text(max_size=40)
 def node_ids() -> SearchStrategy[NodeId]:
     """Everyday ids and those that try the text form: colons and parentheses, empty namespaces, any script."""
     everyday = st.builds(NodeId, st.from_regex(r"node-[0-9]{1,3}", fullmatch=True))
-    odd_key = st.text(max_size=20, min_size=1).filter(lambda key: not key.endswith(")"))
-    odd_namespace = st.text(max_size=10).filter(lambda name: ":" not in name and not name.startswith("("))
+    alphabet = st.sampled_from("():") | st.characters(codec="utf-8")
+    odd_key = st.text(alphabet, min_size=1, max_size=20).filter(lambda key: not key.endswith(")"))
+    odd_namespace = st.just("") | st.text(alphabet, max_size=10).filter(
+        lambda name: ":" not in name and not name.startswith("(")
+    )
     return everyday | st.builds(NodeId, odd_key, odd_namespace)
 
 
@@ -386,6 +390,7 @@ def protos(cls: type[_M]) -> SearchStrategy[_M]:
 
     For code that must cope with whatever a peer may send. Timestamps stay within the years of a datetime.
     """
+    pretty.for_type_by_name(cls.__module__, cls.__name__, _show)
     layout = cls._betterproto  # type: ignore[arg-type]  # a classproperty belongs to the class
     plain: dict[str, SearchStrategy[object]] = {}
     groups: dict[str, list[SearchStrategy[dict[str, object]]]] = {}
@@ -398,6 +403,11 @@ def protos(cls: type[_M]) -> SearchStrategy[_M]:
     parts: list[SearchStrategy[dict[str, object]]] = [st.fixed_dictionaries({}, optional=plain)]
     parts += [st.one_of(st.just({}), *members) for members in groups.values()]
     return st.tuples(*parts).map(lambda drawn: build(cls, **dict(itertools.chain(*(part.items() for part in drawn)))))
+
+
+def _show(message: object, printer: Any, cycle: bool) -> None:
+    # Hypothesis would read every attribute of a dataclass, which fails on an unset oneof and sets all other fields.
+    printer.text(repr(message))
 
 
 def _field_values(

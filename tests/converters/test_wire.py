@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import betterproto
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbit_lite import converters
@@ -116,8 +116,8 @@ def test_a_value_comes_back_from_the_wire(wire: Wire, case: Case, data: st.DataO
     message = case.converter.to_proto(value)
     assert type(message) is case.cls
     assert case.read(message) == value
-    assume(wire.name == "codec" or not is_lost_by_betterproto(message))
-    assert case.read(wire.decode(case.cls, wire.encode(message))) == value
+    if wire.name == "codec" or not is_lost_by_betterproto(message):
+        assert case.read(wire.decode(case.cls, wire.encode(message))) == value
 
 
 @each_case
@@ -126,9 +126,9 @@ def test_a_value_comes_back_from_the_wire(wire: Wire, case: Case, data: st.DataO
 def test_google_reads_our_bytes_and_we_read_its(wire: Wire, google: Google, case: Case, data: st.DataObject) -> None:
     value = data.draw(case.values)
     message = case.converter.to_proto(value)
-    assume(wire.name == "codec" or not is_lost_by_betterproto(message))
     twin = google.like(message)
-    assert google.classes[case.cls].FromString(wire.encode(message)) == twin
+    if wire.name == "codec" or not is_lost_by_betterproto(message):
+        assert google.classes[case.cls].FromString(wire.encode(message)) == twin
     assert case.read(wire.decode(case.cls, twin.SerializeToString())) == value
 
 
@@ -154,17 +154,12 @@ def test_what_betterprotos_lenient_parser_makes_of_damaged_bytes_is_no_worse(cas
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.integers(0, len(damaged)))
         damaged[place : place + 1] = data.draw(st.binary(max_size=2))
-    message = parsed_leniently(case.cls, bytes(damaged))
-    assume(message is not None)
+    try:
+        message = case.cls.FromString(bytes(damaged))
+    except Exception:  # noqa: BLE001  (it lets through whatever its parts raise)
+        return
     outcome = case.read(message)
     assert not isinstance(outcome, ConversionError) or outcome.field
-
-
-def parsed_leniently(cls: type[betterproto.Message], data: bytes) -> Any:
-    try:
-        return cls.FromString(data)
-    except Exception:  # noqa: BLE001  (it lets through whatever its parts raise)
-        return None
 
 
 def is_lost_by_betterproto(value: object) -> bool:
