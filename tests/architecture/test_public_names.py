@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +42,21 @@ def test_every_package_lists_its_public_names_and_has_them(package: str) -> None
     module = importlib.import_module(package)
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
     assert len(module.__all__) == len(set(module.__all__))
+
+
+def test_type_checkers_see_the_same_names_from_the_same_homes() -> None:
+    """A name loaded on first use is an `object` to type checkers, unless `if TYPE_CHECKING:` imports it `as` itself."""
+    tree = ast.parse(Path(orbit_lite.__file__).read_text(encoding="utf-8"))
+    guarded = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    seen = {
+        (statement.module, alias.name)
+        for block in guarded
+        for statement in block.body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+        if alias.asname == alias.name
+    }
+    assert seen == {(home, name) for home, names in HOMES.items() for name in names}
 
 
 def test_every_converter_is_public() -> None:
