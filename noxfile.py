@@ -20,6 +20,7 @@ PYPY_UNAVAILABLE = 3  # exit status of scripts/pypy.py where none can be had
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 nox.needs_version = ">=2026.10"
+nox.options.download_python = "never"
 nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["lint", "types", f"tests-{RUNNING}", "pure", "generate", "pypy"]
