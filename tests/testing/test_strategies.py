@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import betterproto
 import pytest
@@ -194,3 +196,19 @@ def test_the_package_loads_without_hypothesis_and_the_strategies_say_what_to_ins
 
 def test_string_keys_reach_any_script() -> None:
     find(orbit.keys(), lambda key: isinstance(key, StringKey) and not key.key.isascii(), settings=once)
+
+
+# Documentation
+
+
+@pytest.mark.parametrize("page", ["testing.md", "converters.md"])
+def test_the_examples_of_the_documentation_run(page: str) -> None:
+    text = (Path(__file__).parents[2] / "docs" / page).read_text("utf-8")
+    examples = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert examples
+    for example in examples:
+        names: dict[str, object] = {"__name__": page}
+        exec(compile(example, page, "exec"), names)  # noqa: S102  (our own text)
+        for name, test in names.items():
+            if name.startswith("test_") and callable(test):
+                test()
