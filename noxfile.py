@@ -64,10 +64,17 @@ def pypy(session: nox.Session) -> None:
     # Not an environment of nox's: nox looks for the interpreter before this session could bring one.
     environment = ROOT / ".nox" / "pypy"
     python = str(environment / "bin" / "python")
-    if not environment.exists() or subprocess.run([python, "-c", ""], check=False).returncode:
+    if not runs(python):
         session.run(found.stdout.strip(), "-m", "venv", "--clear", str(environment), external=True)
     session.run(python, "-m", "pip", "install", "-qq", ".[testing]", *groups("test"), external=True)
     session.run(python, "-m", "pytest", "-n", "auto", *session.posargs, external=True)
+
+
+def runs(python: str) -> bool:
+    try:
+        return subprocess.run([python, "-c", ""], check=False).returncode == 0
+    except OSError:
+        return False
 
 
 @nox.session
