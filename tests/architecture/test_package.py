@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,3 +66,13 @@ def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
         archive.extractall(tmp_path, filter="data")
     unpacked = tmp_path / sdist.name.removesuffix(".tar.gz")
     assert contents(build("wheel", unpacked, tmp_path)) == contents(wheel)
+
+
+def test_the_generate_extra_pins_what_scripts_generate_pins() -> None:
+    listed = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "generate", "--requirements"], capture_output=True, text=True, check=True
+    )
+    pins = {(pin.name, pin.specifier) for pin in map(Requirement, listed.stdout.split())}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extra = {(pin.name, pin.specifier) for pin in map(Requirement, project["optional-dependencies"]["generate"])}
+    assert extra <= pins
