@@ -184,6 +184,11 @@ def test_an_error_deep_inside_names_the_whole_path() -> None:
     assert isinstance(caught.value.__cause__, ValueError)
 
 
+def test_one_message_in_place_of_a_list_is_an_error() -> None:
+    with pytest.raises(ConversionError, match="target: expected a list, found NodeIdProto"):
+        presence.each({"target": NodeIdProto()}, "target", identity)
+
+
 def test_a_number_in_place_of_a_message_is_an_error_with_its_field() -> None:
     lenient = MessageProto.FromString(b"\x10\x05")  # field 2 as a varint; betterproto keeps the 5
     with pytest.raises(ConversionError, match="source: expected a message, found int"):
