@@ -1,7 +1,7 @@
 """The one family of errors, and the vocabulary that they speak.
 
-Every failure of this library is an `OrbitError`. The kinds are those of Orbit-RS (network, timeout, cluster, configuration,
-internal …), so that a program can be written against kinds and not against transports. Each error knows
+Every failure of this library is an `OrbitError`. The kinds are those of Orbit-RS (network, timeout, cluster,
+configuration, internal …), so that a program can be written against kinds and not against transports. Each error knows
 
 - `code`: the gRPC status under which it travels (`Status`),
 - `orb_code`: a stable identifier for logs, documentation and alerts,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from orbit_lite.errors import ParseError, quote
@@ -36,8 +36,8 @@ class NodeId:
     """A cluster member: a key that is unique within a namespace.
 
     Text form (Orbit-RS Display): `(namespace:key)`. The key may hold ':', the namespace may not. So that the text form
-    can be read back after peers have wrapped it in parentheses again, a namespace does not begin with '(' and a key does
-    not end with ')'.
+    can be read back after peers have wrapped it in parentheses again, a namespace does not begin with '(' and a key
+    does not end with ')'.
     """
 
     key: str
@@ -58,7 +58,7 @@ class NodeId:
 
     @classmethod
     def normalized(cls, key: str, namespace: str) -> NodeId:
-        """Build from parts that may have come through an Orbit-RS node, which keeps Display's parentheses in the parts."""
+        """Build from parts that came through an Orbit-RS node, which may leave Display's parentheses in them."""
         return cls(key.rstrip(")"), namespace.lstrip("("))
 
     @classmethod
@@ -105,7 +105,7 @@ class Key:
 
     @staticmethod
     def of(value: Key | str | int | None) -> Key:
-        """The key for a plain Python value: str → StringKey, int → Int64Key, None → NoKey; a Key is returned as it is."""
+        """The key for a plain Python value: str → StringKey, int → Int64Key, None → NoKey; a Key is kept."""
         match value:
             case Key():
                 return value
@@ -128,7 +128,7 @@ class Key:
                 if text != NO_KEY_TEXT:
                     raise ParseError(f"key {quote(text)!r}: expected {NO_KEY_TEXT!r}")
                 return NoKey()
-        digits = text[1:] if text.startswith("-") else text
+        digits = text.removeprefix("-")
         if not (digits.isascii() and digits.isdigit()) or len(digits) > 19:
             raise ParseError(f"key {quote(text)!r}: expected a decimal integer ({kind.name.lower()})")
         return Int32Key(int(text)) if kind is KeyKind.INT32 else Int64Key(int(text))
@@ -294,7 +294,7 @@ class TransactionId:
         """
         if created_at.tzinfo is None:
             raise ParseError("transaction id: created_at must be an aware datetime")
-        whole = created_at.astimezone(timezone.utc)
+        whole = created_at.astimezone(UTC)
         return cls(str(id), coordinator, whole.replace(microsecond=whole.microsecond // 1000 * 1000))
 
     def __str__(self) -> str:

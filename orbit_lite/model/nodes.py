@@ -30,8 +30,8 @@ def _check_aware(name: str, moment: datetime) -> None:
 class NodeCapabilities:
     """What a node hosts.
 
-    addressable_types: actor types in the order announced. max_addressables: most actors at a time, 0..2**32-1; None = not
-    said. tags: free pairs of text.
+    addressable_types: actor types in the order announced. max_addressables: most actors at a time, 0..2**32-1; None =
+    not said. tags: free pairs of text.
     """
 
     addressable_types: tuple[str, ...] = ()

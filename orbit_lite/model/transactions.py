@@ -82,7 +82,10 @@ class TransactionState:
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Coordinator → participant: can you commit these operations? timeout: seconds, not negative, kept to a millisecond."""
+    """Coordinator → participant: can you commit these operations?
+
+    timeout: seconds, not negative, kept to a millisecond.
+    """
 
     kind: ClassVar[str] = "prepare"
     transaction_id: TransactionId
