@@ -63,11 +63,16 @@ class KeyConverter:
         return one_of(fields(proto), "key", _KEYS)
 
 
-_KEYS: dict[str, Callable[[object], Key]] = {
+def _no_key(proto: NoKeyProto) -> NoKey:
+    fields(proto)
+    return NoKey()
+
+
+_KEYS: dict[str, Callable[..., Key]] = {
     "string_key": lambda value: domain("", StringKey, value),
     "int32_key": lambda value: domain("", Int32Key, value),
     "int64_key": lambda value: domain("", Int64Key, value),
-    "no_key": lambda _: NoKey(),
+    "no_key": _no_key,
 }
 
 

@@ -23,7 +23,7 @@ from orbit_lite.converters.presence import (
     uint32,
 )
 from orbit_lite.converters.timestamps import TimestampConverter
-from orbit_lite.errors import ConversionError
+from orbit_lite.errors import ConversionError, quote
 from orbit_lite.model import AddressableLease, NodeCapabilities, NodeId, NodeInfo, NodeLease, NodeStatus
 from orbit_proto.orbit.shared import (
     AddressableLeaseProto,
@@ -65,12 +65,11 @@ class NodeIdConverter:
         return str(value)
 
     @staticmethod
-    def from_text(state: Fields, name: str) -> NodeId:
-        """Read the string field `name` of a message in any form that peers send, see `NodeId.parse`."""
-        value = text(state, name)
+    def from_text(value: str, field: str = "node_id") -> NodeId:
+        """Read any form that peers send, see `NodeId.parse`; errors name `field`."""
         if not value:
-            raise ConversionError(name, "missing")
-        return domain(name, NodeId.parse, value)
+            raise ConversionError(field, "missing")
+        return domain(field, NodeId.parse, value)
 
 
 _STATUSES = {status.value: status for status in NodeStatus}
@@ -190,4 +189,5 @@ class NodeInfoConverter:
 
 def _check_lease(node_id: NodeId, lease: NodeLease | None) -> None:
     if lease is not None and lease.node_id != node_id:
-        raise ConversionError("lease.node_id", f"contradictory: {lease.node_id} in the information on {node_id}")
+        problem = f"contradictory: {quote(str(lease.node_id))} in the information on {quote(str(node_id))}"
+        raise ConversionError("lease.node_id", problem)

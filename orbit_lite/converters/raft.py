@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from orbit_lite.converters.commands import RaftCommandConverter
 from orbit_lite.converters.nodes import NodeIdConverter
-from orbit_lite.converters.presence import build, each, fields, flag, inside, int64, text, uint64
-from orbit_lite.model import AppendEntriesRequest, AppendEntriesResponse, LogEntry, VoteRequest, VoteResponse
+from orbit_lite.converters.presence import Fields, build, each, fields, flag, inside, int64, text, uint64
+from orbit_lite.model import AppendEntriesRequest, AppendEntriesResponse, LogEntry, NodeId, VoteRequest, VoteResponse
 from orbit_proto.orbit.consensus import (
     AppendEntriesRequestProto,
     AppendEntriesResponseProto,
@@ -21,6 +21,10 @@ __all__ = [
     "VoteRequestConverter",
     "VoteResponseConverter",
 ]
+
+
+def _node_id(state: Fields, name: str) -> NodeId:
+    return NodeIdConverter.from_text(text(state, name), name)
 
 
 class VoteRequestConverter:
@@ -41,7 +45,7 @@ class VoteRequestConverter:
         state = fields(proto)
         return VoteRequest(
             uint64(state, "term"),
-            NodeIdConverter.from_text(state, "candidate_id"),
+            _node_id(state, "candidate_id"),
             uint64(state, "last_log_index"),
             uint64(state, "last_log_term"),
         )
@@ -62,7 +66,7 @@ class VoteResponseConverter:
     @staticmethod
     def from_proto(proto: VoteResponseProto) -> VoteResponse:
         state = fields(proto)
-        voter = NodeIdConverter.from_text(state, "voter_id")
+        voter = _node_id(state, "voter_id")
         return VoteResponse(uint64(state, "term"), flag(state, "vote_granted"), voter)
 
 
@@ -110,7 +114,7 @@ class AppendEntriesRequestConverter:
         state = fields(proto)
         return AppendEntriesRequest(
             uint64(state, "term"),
-            NodeIdConverter.from_text(state, "leader_id"),
+            _node_id(state, "leader_id"),
             uint64(state, "prev_log_index"),
             uint64(state, "prev_log_term"),
             each(state, "entries", LogEntryConverter.from_proto),
@@ -137,6 +141,6 @@ class AppendEntriesResponseConverter:
         return AppendEntriesResponse(
             uint64(state, "term"),
             flag(state, "success"),
-            NodeIdConverter.from_text(state, "follower_id"),
+            _node_id(state, "follower_id"),
             uint64(state, "last_log_index"),
         )

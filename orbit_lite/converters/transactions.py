@@ -94,7 +94,7 @@ class TransactionIdConverter:
     @staticmethod
     def from_proto(proto: TransactionIdProto) -> TransactionId:
         state = fields(proto)
-        coordinator = NodeIdConverter.from_text(state, "coordinator_node")
+        coordinator = NodeIdConverter.from_text(text(state, "coordinator_node"), "coordinator_node")
         created_at: datetime = inside("created_at", TimestampConverter.from_unix_ms, int64(state, "created_at"))
         return domain("id", TransactionId, text(state, "id"), coordinator, created_at)
 

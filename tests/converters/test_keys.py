@@ -46,6 +46,7 @@ def test_every_kind_of_key_is_on_the_wire_with_its_zero_too(key: Key, wire: str)
         (KeyConverter, KeyProto(), "key"),
         (KeyConverter, KeyProto(string_key="a", no_key=NoKeyProto()), "key"),
         (KeyConverter, KeyProto(int32_key=1 << 31), "int32_key"),
+        (KeyConverter, KeyProto.FromString(b"\x20\x01"), "no_key"),
         (KeyConverter, KeyProto(int64_key=1 << 63), "int64_key"),
         (KeyConverter, KeyProto(string_key="\ud800"), "string_key"),
         (AddressableReferenceConverter, AddressableReferenceProto(addressable_type="A"), "key"),

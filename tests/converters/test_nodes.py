@@ -16,10 +16,9 @@ from orbit_lite.converters import (
     NodeLeaseConverter,
     NodeStatusConverter,
 )
-from orbit_lite.converters.presence import build, fields
+from orbit_lite.converters.presence import build
 from orbit_lite.errors import ConversionError
 from orbit_lite.model import AddressableLease, AddressableReference, NodeId, NodeInfo, NodeLease, NodeStatus
-from orbit_proto.orbit.consensus import VoteResponseProto
 from orbit_proto.orbit.shared import (
     AddressableLeaseProto,
     AddressableReferenceProto,
@@ -57,8 +56,7 @@ def test_parentheses_that_orbit_rs_left_in_the_parts_come_off(parts: tuple[str, 
     "text", ["(default:node-1)", "default:node-1", "node-1", "((default:node-1))", "(default:node-1"]
 )
 def test_every_text_form_that_peers_send_is_read(text: str) -> None:
-    state = fields(VoteResponseProto(voter_id=text))
-    assert NodeIdConverter.from_text(state, "voter_id") == NodeId("node-1", "default")
+    assert NodeIdConverter.from_text(text) == NodeId("node-1", "default")
 
 
 def test_the_text_form_is_orbit_rs_display() -> None:
@@ -68,7 +66,7 @@ def test_the_text_form_is_orbit_rs_display() -> None:
 @pytest.mark.parametrize("text", ["", "()", "(default:)", "default:"])
 def test_text_without_a_key_is_no_node_id(text: str) -> None:
     with pytest.raises(ConversionError) as caught:
-        NodeIdConverter.from_text(fields(VoteResponseProto(voter_id=text)), "voter_id")
+        NodeIdConverter.from_text(text, "voter_id")
     assert caught.value.field == "voter_id"
 
 
