@@ -109,7 +109,7 @@ class Message:
     """One message of an actor stream.
 
     message_id: int64, unique among the requests of one stream; an answer repeats it, in any order. source and target
-    are None where the peer left them out (Orbit-RS clients send no source). attempts: int64, how often it was passed on.
+    are None where the peer left them out (Orbit-RS clients send no source). attempts: int64, how often passed on.
     """
 
     message_id: int
