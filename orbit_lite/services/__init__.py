@@ -1,0 +1,13 @@
+"""Orbit's RPCs: what peers may ask of this process, and the clients with which this process asks others."""
+
+from orbit_lite.services.health import GrpcHealthService, HealthState, HealthWatch, OrbitHealthService, ServingStatus
+from orbit_lite.services.health_client import HealthClient
+
+__all__ = [
+    "GrpcHealthService",
+    "HealthClient",
+    "HealthState",
+    "HealthWatch",
+    "OrbitHealthService",
+    "ServingStatus",
+]
