@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from orbit_lite.rpc.channel import Channel
+from orbit_lite.rpc.client import ClientCall
 from orbit_lite.rpc.config import PoolConfig, RetryConfig, ServerConfig, TransportConfig
 from orbit_lite.rpc.context import CallContext, Peer, current_call
 from orbit_lite.rpc.deadline import Deadline, current_deadline, deadline_scope
+from orbit_lite.rpc.details import StatusDetail
 from orbit_lite.rpc.endpoint import Endpoint
 from orbit_lite.rpc.errors import (
     Aborted,
@@ -28,6 +31,9 @@ from orbit_lite.rpc.errors import (
     status_of,
 )
 from orbit_lite.rpc.metadata import Metadata, MetadataError
+from orbit_lite.rpc.method import Cardinality, Method
+from orbit_lite.rpc.server import DrainResult, Server
+from orbit_lite.rpc.serving import ServerCall
 from orbit_lite.rpc.status import Status
 
 __all__ = [
@@ -35,15 +41,20 @@ __all__ = [
     "AlreadyExists",
     "CallContext",
     "Cancelled",
+    "Cardinality",
+    "Channel",
+    "ClientCall",
     "DataLoss",
     "Deadline",
     "DeadlineExceeded",
+    "DrainResult",
     "Endpoint",
     "FailedPrecondition",
     "Internal",
     "InvalidArgument",
     "Metadata",
     "MetadataError",
+    "Method",
     "NotFound",
     "OutOfRange",
     "Peer",
@@ -52,8 +63,11 @@ __all__ = [
     "ResourceExhausted",
     "RetryConfig",
     "RpcError",
+    "Server",
+    "ServerCall",
     "ServerConfig",
     "Status",
+    "StatusDetail",
     "TransportConfig",
     "Unauthenticated",
     "Unavailable",

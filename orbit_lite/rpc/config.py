@@ -111,7 +111,7 @@ class RetryConfig:
     """Part of a delay that is drawn at random: 1 = anywhere from 0 to the bound (full jitter), 0 = always the bound."""
 
     budget_tokens: float = 10.0
-    """Tokens per endpoint; a retry needs more than half of them, each failure costs one. 0 = no budget, always retry."""
+    """Tokens per endpoint: a retry needs more than half of them, a failure costs one. 0 = no budget, always retry."""
 
     budget_ratio: float = 0.1
     """Tokens that each success gives back: 0.1 lets at most every tenth call be a retry in the long run."""

@@ -1,0 +1,305 @@
+"""A channel: one server, one connection at a time, dialled when first needed and again after a loss.
+
+Its `request` has grpclib's shape, so betterproto's stubs run on it. Several connections to one server, retry and
+back-off are the pool's work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+import ssl as tls
+import warnings
+from collections.abc import Callable
+from types import TracebackType
+from typing import TypeVar
+
+import orbit_lite
+from orbit_lite.errors import ConnectError
+from orbit_lite.rpc.client import ClientCall
+from orbit_lite.rpc.config import SHORTEST_KEEP_ALIVE, TransportConfig
+from orbit_lite.rpc.connection import Connection, ConnectionSettings
+from orbit_lite.rpc.deadline import Deadline, current_deadline
+from orbit_lite.rpc.endpoint import Endpoint
+from orbit_lite.rpc.metadata import Metadata, MetadataLike
+from orbit_lite.rpc.method import Cardinality, Method
+from orbit_lite.rpc.stream import ConnectionEnded, Headers, Stream
+
+__all__ = ["Channel"]
+
+log = logging.getLogger("orbit_lite.rpc")
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+# Form: grpc/doc/PROTOCOL-HTTP2.md, `User-Agent`.
+USER_AGENT = (
+    f"grpc-python-orbit-lite/{orbit_lite.__version__} "
+    f"({platform.python_implementation().lower()} {platform.python_version()})"
+)
+#: Seconds between trying one address of a name and trying the next beside it (RFC 8305 §5).
+ATTEMPT_DELAY = 0.25
+#: Seconds that a peer has to take what is still buffered when the channel closes.
+CLOSE_GRACE = 1.0
+DEFAULT_KEEP_ALIVE_TIMEOUT = 20.0
+
+
+class Channel:
+    """Calls to one server. Use it as `async with Channel(host, port) as channel`, or `close` it in the end.
+
+    host, port: by default 127.0.0.1 and 50051. path: a Unix socket instead. ssl: True for the system's certificate
+    authorities, or a context (which is set to negotiate h2).
+    """
+
+    def __init__(
+        self,
+        host: str | None = None,
+        port: int | None = None,
+        *,
+        path: str | None = None,
+        ssl: tls.SSLContext | bool | None = None,
+        config: TransportConfig | None = None,
+    ) -> None:
+        if path is not None and (host is not None or port is not None):
+            raise ValueError("path: a channel has either a path or a host and port")
+        self.config = config or TransportConfig()
+        if path is not None:
+            self.endpoint = Endpoint(None, None, path=path, tls=bool(ssl))
+        else:
+            self.endpoint = Endpoint(host or "127.0.0.1", 50051 if port is None else port, tls=bool(ssl))
+        self._ssl = _client_context(ssl)
+        self._connection: Connection | None = None
+        self._connections: set[Connection] = set()
+        self._dialling: asyncio.Task[Connection] | None = None
+        self._closed = False
+        self._open_calls = 0
+        self._keep_alive = self.config.keep_alive_interval
+
+    @classmethod
+    def from_url(cls, url: str, *, config: TransportConfig | None = None, ssl: tls.SSLContext | None = None) -> Channel:
+        """A channel to `http://`, `https://`, `grpc://`, `grpcs://`, `unix:` or bare `host:port`. Raises ParseError."""
+        endpoint = Endpoint.parse(url)
+        context = (ssl or True) if endpoint.tls else None
+        if endpoint.path is not None:
+            return cls(path=endpoint.path, config=config)
+        return cls(endpoint.host, endpoint.port, ssl=context, config=config)
+
+    # ---------------------------------------------------------------- calls
+
+    def request(
+        self,
+        name: str,
+        cardinality: Cardinality,
+        request_type: type[Q],
+        reply_type: type[R],
+        *,
+        timeout: float | None = None,
+        deadline: object | None = None,
+        metadata: MetadataLike | Metadata | None = None,
+    ) -> ClientCall[Q, R]:
+        """A call of the method `name`, `/package.Service/Method`. Nothing is sent before it is entered and used.
+
+        timeout: seconds; deadline: a Deadline, or grpclib's. The earlier one counts; a unary call without either has
+        the configuration's request_timeout; the deadline of the handler that calls is never exceeded. Raises
+        MetadataError (a ValueError) for metadata that cannot be sent.
+        """
+        method = Method.of(name, cardinality, request_type, reply_type)
+        pairs = metadata if isinstance(metadata, Metadata) else Metadata(metadata)
+        pairs.encode()
+        if timeout is None and deadline is None and method.is_unary:
+            timeout = self.config.request_timeout
+        effective = Deadline.min(
+            None if timeout is None else Deadline.after(timeout),
+            None if deadline is None else Deadline.of(deadline),
+            current_deadline(),
+        )
+        return ClientCall(self, method, pairs, effective)
+
+    async def open_stream(self, headers: Callable[[], Headers], *, end: bool) -> Stream:
+        """For calls: a stream on a live connection, dialling if need be. Raises ConnectError and ConnectionEnded."""
+        connection = self._connection
+        if connection is None or not connection.is_open:
+            connection = await self._connect()
+        return await connection.open_stream(headers, end=end)
+
+    # ---------------------------------------------------------------- state
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a live connection that takes new calls."""
+        return self._connection is not None and self._connection.is_open
+
+    @property
+    def open_streams(self) -> int:
+        """Calls that have been entered and not left."""
+        return self._open_calls
+
+    @property
+    def stream_limit(self) -> int | None:
+        """Calls that the peer lets run at once on the connection; None while there is no connection."""
+        connection = self._connection
+        return connection.h2.remote_settings.max_concurrent_streams if connection and connection.is_open else None
+
+    @property
+    def peer_name(self) -> str:
+        """How errors name the server."""
+        return self.endpoint.url
+
+    @property
+    def scheme(self) -> str:
+        """For the :scheme pseudo-header."""
+        return "https" if self.endpoint.tls else "http"
+
+    @property
+    def authority(self) -> str:
+        """For the :authority pseudo-header."""
+        return self.endpoint.authority
+
+    @property
+    def user_agent(self) -> str:
+        """For the user-agent header."""
+        return USER_AGENT
+
+    @property
+    def max_message_size(self) -> int:
+        """Bytes, both ways."""
+        return self.config.max_message_size
+
+    def call_started(self) -> None:
+        """A call was entered."""
+        self._open_calls += 1
+
+    def call_ended(self) -> None:
+        """A call was left."""
+        self._open_calls -= 1
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "connected" if self.is_connected else "idle"
+        return f"<Channel {self.endpoint} {state}, {self._open_calls} calls>"
+
+    # ---------------------------------------------------------------- connecting
+
+    async def connect(self) -> None:
+        """Dial now, if there is no live connection. Raises ConnectError, after connect_timeout at the latest."""
+        if not self.is_connected:
+            await self._connect()
+
+    async def _connect(self) -> Connection:
+        """One dial for all who wait for it; it goes on when one of them gives up."""
+        if self._closed:
+            raise self._closed_error()
+        if self._dialling is None:
+            self._dialling = asyncio.create_task(self._dial(), name=f"dial {self.endpoint}")
+            self._dialling.add_done_callback(self._dialled)
+        dialling = self._dialling
+        await asyncio.wait([dialling])  # cancelling this waits no more, but leaves the dial to the others
+        if dialling.cancelled():
+            raise self._closed_error()
+        if isinstance(failure := dialling.exception(), ConnectError):
+            raise ConnectError(failure.message, peer=self.peer_name) from failure  # each waiter's own, to fill in
+        return dialling.result()
+
+    def _closed_error(self) -> ConnectError:
+        return ConnectError("the channel is closed", peer=self.peer_name, retryable=False)
+
+    def _dialled(self, task: asyncio.Task[Connection]) -> None:
+        self._dialling = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.debug("dial of %s failed: %s", self.endpoint, error)
+
+    async def _dial(self) -> Connection:
+        connection: Connection | None = None
+        try:
+            async with asyncio.timeout(self.config.connect_timeout):
+                connection = await self._open_transport()
+                await connection.wait_ready()
+        except TimeoutError as error:
+            problem = f"no answer within {self.config.connect_timeout:g} s"
+            raise ConnectError(f"cannot connect: {problem}", peer=self.peer_name) from error
+        except (OSError, ConnectionEnded) as error:  # ssl.SSLError is an OSError
+            text = str(error) or type(error).__name__
+            raise ConnectError(f"cannot connect: {text}", peer=self.peer_name) from error
+        finally:
+            if connection is not None and not connection.is_open:
+                connection.abort()
+        self._connection = connection
+        return connection
+
+    async def _open_transport(self) -> Connection:
+        loop, endpoint = asyncio.get_running_loop(), self.endpoint
+        if endpoint.host is None or endpoint.port is None:
+            name = "localhost" if self._ssl is not None else None
+            _, connection = await loop.create_unix_connection(
+                self._make, endpoint.path, ssl=self._ssl, server_hostname=name
+            )
+        else:
+            _, connection = await loop.create_connection(
+                self._make, endpoint.host, endpoint.port, ssl=self._ssl, happy_eyeballs_delay=ATTEMPT_DELAY
+            )
+        if not connection.has_closed:
+            self._connections.add(connection)
+        return connection
+
+    def _make(self) -> Connection:
+        settings = ConnectionSettings(
+            client=True,
+            keep_alive_interval=self._keep_alive,
+            keep_alive_timeout=self.config.keep_alive_timeout or DEFAULT_KEEP_ALIVE_TIMEOUT,
+            tcp_keepalive=self.config.tcp_keepalive,
+        )
+        return Connection(settings, on_end=self._ended)
+
+    def _ended(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        if connection.was_too_chatty and self._keep_alive is not None:
+            # gRFC A8: who is told "too_many_pings" doubles its interval.
+            self._keep_alive = max(2 * self._keep_alive, SHORTEST_KEEP_ALIVE)
+            log.warning("%s asks for fewer PINGs: interval is now %g s", self.endpoint, self._keep_alive)
+
+    # ---------------------------------------------------------------- closing
+
+    def close(self) -> None:
+        """End the connection; calls that run fail with Cancelled, later ones with ConnectError."""
+        self._closed = True
+        if self._dialling is not None:
+            self._dialling.cancel()
+        for connection in list(self._connections):
+            connection.close("the channel was closed")
+
+    async def wait_closed(self) -> None:
+        """Until nothing of the channel is left, at most about a second after `close`."""
+        if self._dialling is not None:
+            await asyncio.wait([self._dialling])
+        for connection in list(self._connections):
+            try:
+                async with asyncio.timeout(CLOSE_GRACE):
+                    await connection.wait_closed()
+            except TimeoutError:
+                connection.abort()
+                await connection.wait_closed()
+
+    async def __aenter__(self) -> Channel:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+        await self.wait_closed()
+
+    def __del__(self) -> None:
+        if getattr(self, "_connections", None):
+            warnings.warn(f"channel to {self.endpoint} was not closed", ResourceWarning, source=self, stacklevel=1)
+
+
+def _client_context(ssl: tls.SSLContext | bool | None) -> tls.SSLContext | None:
+    if not ssl:
+        return None
+    if isinstance(ssl, tls.SSLContext):
+        context = ssl
+    else:
+        context = tls.create_default_context(tls.Purpose.SERVER_AUTH)  # honours SSL_CERT_FILE and SSL_CERT_DIR
+        context.minimum_version = tls.TLSVersion.TLSv1_2  # RFC 9113 §9.2
+    context.set_alpn_protocols(["h2"])
+    return context

@@ -1,0 +1,396 @@
+"""One call as its caller sees it: a stream object in grpclib's shape, on which betterproto's stubs run.
+
+Whatever goes wrong is translated here, once, into the library's errors. A call that fails stays failed: every later
+operation on it raises the same error. What arrived before the failure can still be received, unless this side ended the
+call itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Generic, Protocol, TypeVar, cast
+
+from orbit_lite.errors import ConnectionLost, Executed, InternalError, OrbitError, Status
+from orbit_lite.rpc.call import Outcome, read_outcome, read_response, request_headers
+from orbit_lite.rpc.context import Peer
+from orbit_lite.rpc.deadline import Deadline
+from orbit_lite.rpc.errors import Cancelled, DeadlineExceeded, Internal, rpc_error
+from orbit_lite.rpc.framing import MessageReader, frame_message
+from orbit_lite.rpc.http2 import ProtocolError
+from orbit_lite.rpc.metadata import Metadata
+from orbit_lite.rpc.method import Method, decoder
+from orbit_lite.rpc.status import ErrorCode, status_of_reset
+from orbit_lite.rpc.stream import ConnectionEnded, Headers, Stream, StreamReset
+
+__all__ = ["ClientCall"]
+
+log = logging.getLogger("orbit_lite.rpc")
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+#: What a tonic server says, with CANCELLED, when a call's deadline passed over there.
+TONIC_TIMEOUT = "Timeout expired"
+
+
+class Caller(Protocol):
+    """What a call needs of its channel."""
+
+    @property
+    def peer_name(self) -> str: ...
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def authority(self) -> str: ...
+    @property
+    def user_agent(self) -> str: ...
+    @property
+    def max_message_size(self) -> int: ...
+
+    async def open_stream(self, headers: Callable[[], Headers], *, end: bool) -> Stream: ...
+    def call_started(self) -> None: ...
+    def call_ended(self) -> None: ...
+
+
+class ClientCall(Generic[Q, R]):
+    """A call. Use it as `async with channel.request(…) as call`; within the block
+
+    - `send_message` any number of times as the method allows, `end` after the last one of a request stream,
+    - `recv_message` until it gives None, or `async for`; both directions may run in different tasks,
+    - `initial_metadata`, `trailing_metadata` once they have come.
+
+    Leaving the block before the end of the replies cancels the call. All methods raise OrbitError: a RpcError when the
+    peer answered with a status, NetworkError and TimeoutError families otherwise.
+    """
+
+    def __init__(self, caller: Caller, method: Method, metadata: Metadata, deadline: Deadline | None) -> None:
+        self.method = method
+        self.deadline = deadline
+        self.initial_metadata: Metadata | None = None
+        self.trailing_metadata: Metadata | None = None
+        self.peer: Peer | None = None
+        self._caller = caller
+        self._metadata = metadata
+        self._reader = MessageReader(caller.max_message_size)
+        self._decode = decoder(method.reply_type)
+        self._stream: Stream | None = None
+        self._outcome: Outcome | None = None
+        self._failure: OrbitError | None = None
+        self._sending = asyncio.Lock()
+        self._received = 0
+        self._sent = 0
+        self._ended = False
+        self._owner: asyncio.Task[object] | None = None
+        self._senders: set[asyncio.Task[object]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    # ---------------------------------------------------------------- sending
+
+    async def send_request(self, *, end: bool = False) -> None:
+        """Open the call: dial if need be, and send the request's head. Otherwise the first message does it.
+
+        end: no message follows, for an empty request stream.
+        """
+        async with self._sending:
+            await self._open(end=end)
+
+    async def send_message(self, message: Q, *, end: bool = False) -> None:
+        """Send a message, waiting while the peer's flow control says so. end: it is the last one.
+
+        A message that cannot be encoded or is over the size limit raises SerializationError or ResourceExhausted;
+        nothing of it is sent, and the call goes on. Once the server has ended the
+        call with OK, a message is dropped, since nobody waits for it; tasks other than the call's own are told by a
+        Cancelled error, so that they stop.
+        """
+        self._watch_sender()
+        framed = self._frame(message)
+        async with self._sending:
+            if self._ended:
+                raise InternalError("message sent after the end of the request", method=self.method.path)
+            if self._sent and not self.method.client_streaming:
+                raise InternalError("second message of a unary request", method=self.method.path)
+            await self._open()
+            last = end or not self.method.client_streaming
+            self._sent += 1
+            self._ended = last
+            await self._send(framed, end=last)
+
+    async def end(self) -> None:
+        """No message follows. Nothing happens when that has been said."""
+        self._watch_sender()
+        async with self._sending:
+            if not self._ended:
+                if self._sent == 0 and not self.method.client_streaming:
+                    raise InternalError("unary request without a message", method=self.method.path)
+                await self._open(end=True)
+                if not self._ended:
+                    self._ended = True
+                    await self._send(b"", end=True)
+
+    def _frame(self, message: Q) -> bytes:
+        try:
+            return frame_message(self.method.encode_request(message), self._caller.max_message_size)
+        except OrbitError as error:
+            if self._sent:  # this message was not sent, but others were
+                error.executed = Executed.MAYBE
+            raise error.at(peer=self._caller.peer_name, method=self.method.path) from None
+
+    async def _open(self, *, end: bool = False) -> None:
+        self._raise_if_failed()
+        if self._stream is not None:
+            return
+        with self._translated():
+            try:
+                async with asyncio.timeout(None if self.deadline is None else self.deadline.remaining()):
+                    self._stream = await self._caller.open_stream(self._headers, end=end)
+            except TimeoutError as error:
+                if isinstance(error, OrbitError):
+                    raise
+                raise self._deadline_error(Executed.NO) from error
+        self._ended = end
+        if self._failure is not None:  # cancelled meanwhile
+            self._stream.reset(ErrorCode.CANCEL, self._failure)
+            raise self._failure
+
+    def _headers(self) -> Headers:
+        timeout = None if self.deadline is None else self.deadline.remaining()
+        if timeout == 0.0:
+            raise self._deadline_error(Executed.NO)
+        return request_headers(
+            self.method.path,
+            scheme=self._caller.scheme,
+            authority=self._caller.authority,
+            timeout=timeout,
+            user_agent=self._caller.user_agent,
+            metadata=self._metadata,
+        )
+
+    async def _send(self, data: bytes, *, end: bool) -> None:
+        stream = cast(Stream, self._stream)
+        try:
+            await stream.send_data(data, end=end)
+        except (StreamReset, ConnectionEnded, ProtocolError) as error:
+            if not stream.receive_ended:
+                self._fail(error)
+            self._settle(stream)
+            self._raise_if_failed()
+            if asyncio.current_task() is not self._owner:
+                raise Cancelled("the server has ended the call", method=self.method.path) from error
+            await asyncio.sleep(0)
+
+    # ---------------------------------------------------------------- receiving
+
+    async def recv_initial_metadata(self) -> None:
+        """Wait for the head of the response, which sets `initial_metadata`.
+
+        Raises the call's error when the head is the whole answer, or none at all.
+        """
+        self._raise_if_failed()
+        if self.initial_metadata is not None:
+            return
+        if self._stream is None:
+            raise InternalError("nothing was sent yet", method=self.method.path)
+        with self._translated():
+            headers = await self._stream.wait_headers()
+            if self._stream.is_head_only:
+                self.initial_metadata = Metadata()
+                self._conclude(read_outcome(headers))
+            else:
+                self.initial_metadata = read_response(headers)
+
+    async def recv_message(self) -> R | None:
+        """The next message, None when the server has ended the call with OK; otherwise the call's error is raised.
+
+        A unary reply that is missing or doubled is an Internal error.
+        """
+        await self.recv_initial_metadata()
+        with self._translated():
+            message = await self._next()
+            if message is None:
+                self._settle(cast(Stream, self._stream))
+                if self._received == 0 and not self.method.server_streaming:
+                    raise Internal("the server ended the call with OK but without its reply")
+                return None
+            self._received += 1
+            if self._received > 1 and not self.method.server_streaming:
+                raise Internal("the server sent more than one reply")
+            try:
+                return cast(R, self._decode(message))
+            except OrbitError as error:
+                raise Internal(f"the reply cannot be decoded: {error.message}", executed=Executed.YES) from error
+
+    async def recv_trailing_metadata(self) -> None:
+        """Wait for the end of the call, which sets `trailing_metadata`; replies that were not received are dropped."""
+        await self.recv_initial_metadata()
+        with self._translated():
+            while await self._next() is not None:
+                pass
+            self._settle(cast(Stream, self._stream))
+
+    async def _next(self) -> bytes | None:
+        stream = cast(Stream, self._stream)
+        while (message := self._reader.next()) is None:
+            data = await stream.read()
+            if not data:
+                outcome = self._outcome or read_outcome(stream.trailers or [])
+                if outcome.status is Status.OK:
+                    self._reader.end()
+                return None
+            self._reader.feed(data)
+        return message
+
+    def __aiter__(self) -> AsyncIterator[R]:
+        return self
+
+    async def __anext__(self) -> R:
+        message = await self.recv_message()
+        if message is None:
+            raise StopAsyncIteration
+        return message
+
+    # ---------------------------------------------------------------- the end
+
+    async def cancel(self) -> None:
+        """End the call from this side: the server is told, and every later operation raises Cancelled."""
+        if self._outcome is None and self._failure is None:
+            self._end_with(Cancelled("the call was cancelled", peer=self._caller.peer_name, method=self.method.path))
+
+    async def __aenter__(self) -> ClientCall[Q, R]:
+        self._owner = asyncio.current_task()
+        self._caller.call_started()
+        if self.deadline is not None:
+            self._timer = asyncio.get_running_loop().call_later(self.deadline.remaining(), self._expire)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is None and self._is_about_to_end():
+                await self.recv_trailing_metadata()
+        finally:
+            self._caller.call_ended()
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._stream is not None:
+                self._stream.reset(ErrorCode.NO_ERROR if self._stream.receive_ended else ErrorCode.CANCEL)
+                self._stream.release()
+
+    def _is_about_to_end(self) -> bool:
+        """Whether nothing but the status is missing, so that it is worth waiting for."""
+        if self._stream is None or self._outcome is not None or self._failure is not None:
+            return False
+        return self._ended and (not self.method.server_streaming or self._stream.receive_ended)
+
+    def _settle(self, stream: Stream) -> None:
+        """The response is complete: learn how the call ended. Raises its error."""
+        if self._outcome is None and stream.receive_ended:
+            self._conclude(read_outcome((stream.headers if stream.is_head_only else stream.trailers) or []))
+
+    def _conclude(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+        self.trailing_metadata = outcome.metadata
+        if outcome.status is Status.OK:
+            return
+        if outcome.status is Status.CANCELLED and TONIC_TIMEOUT in outcome.message and self._is_late():
+            self._failure = self._deadline_error(Executed.MAYBE)
+        else:
+            self._failure = rpc_error(
+                outcome.status,
+                outcome.message,
+                details=outcome.details,
+                metadata=outcome.metadata,
+                peer=self._caller.peer_name,
+                method=self.method.path,
+            )
+        raise self._failure
+
+    def _expire(self) -> None:
+        complete = self._stream is not None and self._stream.receive_ended
+        if self._failure is None and not complete:
+            self._end_with(self._deadline_error(Executed.NO if self._stream is None else Executed.MAYBE))
+
+    def _is_late(self) -> bool:
+        return self.deadline is not None and self.deadline.is_over()
+
+    def _deadline_error(self, executed: Executed) -> DeadlineExceeded:
+        return DeadlineExceeded(
+            "the call's deadline passed" + (" before it was sent" if executed is Executed.NO else ""),
+            executed=executed,
+            peer=self._caller.peer_name,
+            method=self.method.path,
+        )
+
+    def _end_with(self, failure: OrbitError) -> None:
+        self._failure = failure
+        if self._stream is not None:
+            self._stream.reset(ErrorCode.CANCEL, failure)
+
+    # ---------------------------------------------------------------- errors
+
+    def _raise_if_failed(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Foreign exceptions leave the block as the call's error; a broken response ends the call."""
+        try:
+            yield
+        except (OrbitError, StreamReset, ConnectionEnded, ProtocolError) as error:
+            self._fail(error)
+            if error is self._failure:
+                raise
+            self._raise_if_failed()
+
+    def _fail(self, error: Exception) -> None:
+        if self._failure is None:
+            failure = error if isinstance(error, OrbitError) else self._explain(error)
+            failure.at(peer=self._caller.peer_name, method=self.method.path)
+            if failure is not error:
+                failure.__cause__ = error
+            self._end_with(failure)
+
+    def _explain(self, error: Exception) -> OrbitError:
+        if isinstance(error, ConnectionEnded):
+            if error.by_us:
+                return Cancelled(f"the connection was closed: {error.reason}")
+            executed = Executed.MAYBE if error.processed else Executed.NO
+            return ConnectionLost(error.reason, executed=executed)
+        if isinstance(error, StreamReset):
+            if error.code == ErrorCode.CANCEL and self._is_late():
+                return self._deadline_error(Executed.MAYBE)
+            refused = error.code == ErrorCode.REFUSED_STREAM
+            return rpc_error(status_of_reset(error.code), str(error), executed=Executed.NO if refused else None)
+        return Internal(f"HTTP/2 error: {error}")
+
+    def _watch_sender(self) -> None:
+        """Remember the task that sends, if it is not the call's own: when it dies, the call must not wait for ever.
+
+        betterproto's `_stream_stream` iterates the requests in a task of its own and looks at neither its result nor
+        its end.
+        """
+        task = asyncio.current_task()
+        if task is not None and task is not self._owner and task not in self._senders:
+            self._senders.add(task)
+            task.add_done_callback(self._sender_done)
+
+    def _sender_done(self, task: asyncio.Task[object]) -> None:
+        self._senders.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if self._outcome is None and self._failure is None and not self._ended:
+            failure = Cancelled(
+                f"sending the request failed: {type(error).__name__}",
+                executed=Executed.MAYBE,
+                peer=self._caller.peer_name,
+                method=self.method.path,
+            )
+            failure.__cause__ = error
+            self._end_with(failure)
+        elif not isinstance(error, OrbitError):
+            log.error("sending requests of %s failed after the call had ended", self.method.path, exc_info=error)

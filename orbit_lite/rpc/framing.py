@@ -1,0 +1,76 @@
+"""Messages in the byte stream of a call: a flag, a length, the message.
+
+Source: grpc/doc/PROTOCOL-HTTP2.md, `Length-Prefixed-Message`. DATA frames and messages have no boundaries in common.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from orbit_lite.errors import Executed
+from orbit_lite.rpc.errors import Internal, ResourceExhausted
+
+__all__ = ["MessageReader", "frame_message"]
+
+_PREFIX = struct.Struct(">BI")
+
+
+def frame_message(message: bytes, max_size: int) -> bytes:
+    """The message with its prefix. Raises ResourceExhausted above max_size bytes: never sent, never worth a retry."""
+    if len(message) > max_size:
+        raise ResourceExhausted(
+            f"message of {len(message)} bytes is larger than the limit of {max_size} bytes for sending",
+            executed=Executed.NO,
+            retryable=False,
+        )
+    return _PREFIX.pack(0, len(message)) + message
+
+
+class MessageReader:
+    """Takes bytes, gives messages. max_size: largest message in bytes, checked before its first byte is stored."""
+
+    __slots__ = ("_buffer", "_max_size", "_size")
+
+    def __init__(self, max_size: int) -> None:
+        self._buffer = bytearray()
+        self._max_size = max_size
+        self._size: int | None = None  # of the message whose prefix has been read
+
+    def feed(self, data: bytes) -> None:
+        """Add received bytes. Call `next` until it gives None before feeding more, so that limits hold."""
+        self._buffer += data
+
+    def next(self) -> bytes | None:
+        """The next complete message, None while it is incomplete.
+
+        Raises ResourceExhausted when its declared length is over the limit, Internal when it claims to be compressed:
+        no encoding but identity is ever agreed upon. Nothing can be read after that.
+        """
+        if self._size is None:
+            if len(self._buffer) < _PREFIX.size:
+                return None
+            flag, size = _PREFIX.unpack_from(self._buffer)
+            if flag:
+                problem = (
+                    "is compressed though no encoding was agreed upon" if flag == 1 else f"has the flag {flag:#04x}"
+                )
+                raise Internal(f"received message {problem}")
+            if size > self._max_size:
+                raise ResourceExhausted(
+                    f"received message of {size} bytes is larger than the limit of {self._max_size} bytes",
+                    retryable=False,
+                )
+            self._size = size
+            del self._buffer[: _PREFIX.size]
+        if len(self._buffer) < self._size:
+            return None
+        message = bytes(self._buffer[: self._size])
+        del self._buffer[: self._size]
+        self._size = None
+        return message
+
+    def end(self) -> None:
+        """The byte stream is over. Raises Internal when it stopped inside a message."""
+        if self._size is not None or self._buffer:
+            wanted = "its prefix" if self._size is None else f"{self._size} bytes"
+            raise Internal(f"stream ended inside a message: {len(self._buffer)} bytes of {wanted} received")

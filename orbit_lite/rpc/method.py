@@ -1,0 +1,87 @@
+"""From message types to bytes and back, so that rpc itself knows no particular message.
+
+A betterproto class goes through the library's codec; any other class says how itself, by `SerializeToString` and
+`FromString`, as google.protobuf's do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import betterproto
+
+from orbit_lite import codec
+from orbit_lite.errors import SerializationError
+
+__all__ = ["Cardinality", "Method"]
+
+
+class Cardinality(Protocol):
+    """Which sides of a call are streams; grpclib's enumeration fits, and so does any object with the two flags."""
+
+    @property
+    def client_streaming(self) -> bool: ...
+    @property
+    def server_streaming(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method's name, shape and messages. path: `/package.Service/Method`, compared byte by byte."""
+
+    path: str
+    client_streaming: bool
+    server_streaming: bool
+    request_type: type
+    reply_type: type
+
+    @classmethod
+    def of(cls, path: str, cardinality: Cardinality, request_type: type, reply_type: type) -> Method:
+        """From the arguments that grpclib's and betterproto's stubs and services give."""
+        return cls(path, cardinality.client_streaming, cardinality.server_streaming, request_type, reply_type)
+
+    @property
+    def is_unary(self) -> bool:
+        """One request, one reply."""
+        return not (self.client_streaming or self.server_streaming)
+
+    def encode_request(self, message: object) -> bytes:
+        """Raises SerializationError for another type's message, or one that cannot be written."""
+        return encode(message, self.request_type)
+
+    def encode_reply(self, message: object) -> bytes:
+        """Like `encode_request`."""
+        return encode(message, self.reply_type)
+
+
+def encode(message: object, message_type: type) -> bytes:
+    """The message's bytes. Raises SerializationError."""
+    if not isinstance(message, message_type):
+        raise SerializationError(f"message must be {message_type.__name__}, not {type(message).__name__}")
+    if isinstance(message, betterproto.Message):
+        return codec.encode(message)
+    try:
+        data: bytes = message.SerializeToString()  # type: ignore[attr-defined]  # or the error below
+    except Exception as error:  # whatever a foreign class raises, it is this message that cannot be written
+        raise SerializationError(f"{message_type.__name__} cannot be written: {error}") from error
+    return data
+
+
+@lru_cache(maxsize=4096)
+def decoder(message_type: type) -> Callable[[bytes], object]:
+    """A function that reads one message type. It raises SerializationError for bytes that are no such message."""
+    if issubclass(message_type, betterproto.Message):
+        return lambda data: codec.decode(message_type, data)
+    name, from_string = message_type.__name__, message_type.FromString  # type: ignore[attr-defined]
+
+    def read(data: bytes) -> object:
+        try:
+            message: object = from_string(data)
+        except Exception as error:  # each library has its own
+            raise SerializationError(f"{name} cannot be read: {error}") from error
+        return message
+
+    return read

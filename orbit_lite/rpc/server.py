@@ -1,0 +1,372 @@
+"""A gRPC server: listens, runs a task per call, drains, stops.
+
+Handlers are anything with `__mapping__()`, as grpclib and betterproto generate them: a handler function is given a
+`ServerCall`. A method is looked up by its exact path; nothing is ever derived from what a peer names.
+
+However a handler behaves, the server goes on: its exception becomes a status, its deadline and its caller's
+cancellation cancel it, and one that does not end when cancelled is named in the log and no longer waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import ssl as tls
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol
+
+from orbit_lite.errors import ConfigurationError, IoError, Status, quote
+from orbit_lite.rpc.call import HttpRefusal, Malformed, RequestHead, StatusRefusal, read_request, trailer_headers
+from orbit_lite.rpc.config import ServerConfig
+from orbit_lite.rpc.connection import Connection, ConnectionSettings
+from orbit_lite.rpc.context import CallContext, call_scope
+from orbit_lite.rpc.deadline import Deadline
+from orbit_lite.rpc.errors import EXECUTED_METADATA, StatusReply, status_of
+from orbit_lite.rpc.method import Cardinality, Method
+from orbit_lite.rpc.serving import ServerCall
+from orbit_lite.rpc.status import ErrorCode
+from orbit_lite.rpc.stream import Headers, Stream
+from orbit_lite.telemetry.metrics import OTHER_METHOD, CallStats
+
+__all__ = ["DrainResult", "Server"]
+
+log = logging.getLogger("orbit_lite.rpc")
+
+#: Seconds that a peer has to take what is still buffered when the server stops.
+CLOSE_GRACE = 1.0
+BACKLOG = 1024
+_NOT_EXECUTED = ((EXECUTED_METADATA, "no"),)
+
+
+class Handler(Protocol):
+    """What `__mapping__` says of one method; grpclib.const.Handler fits."""
+
+    @property
+    def func(self) -> Callable[[Any], Awaitable[None]]: ...
+    @property
+    def cardinality(self) -> Cardinality: ...
+    @property
+    def request_type(self) -> type: ...
+    @property
+    def reply_type(self) -> type: ...
+
+
+class Servable(Protocol):
+    """A service: methods by path."""
+
+    def __mapping__(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DrainResult:
+    """How the calls ended that ran when the drain began: by themselves, or cancelled when the grace was over."""
+
+    finished: int
+    cancelled: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    method: Method
+    func: Callable[[ServerCall[Any, Any]], Awaitable[None]]
+
+
+class Server:
+    """Serves `handlers`. Use it as `async with Server(handlers) as server: await server.start(…)`."""
+
+    def __init__(self, handlers: Iterable[Servable], *, config: ServerConfig | None = None) -> None:
+        """Raises ConfigurationError when two handlers serve the same method."""
+        self.config = config or ServerConfig()
+        self.stats = CallStats()
+        self._routes: dict[str, _Route] = {}
+        for servable in handlers:
+            self._add(servable.__mapping__())
+        self._listeners: list[asyncio.Server] = []
+        self._sockets: list[str] = []
+        self._connections: set[Connection] = set()
+        self._calls: dict[asyncio.Task[None], ServerCall[Any, Any]] = {}
+        self._draining = False
+        self._closing = False
+        self._closed = asyncio.Event()
+
+    def _add(self, mapping: Mapping[str, Handler]) -> None:
+        for path, handler in mapping.items():
+            if path in self._routes:
+                raise ConfigurationError(f"method {path} is served by two handlers")
+            method = Method.of(path, handler.cardinality, handler.request_type, handler.reply_type)
+            self._routes[path] = _Route(method, handler.func)
+
+    # ---------------------------------------------------------------- state
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Paths of the methods served."""
+        return tuple(self._routes)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls whose handler has not ended."""
+        return len(self._calls)
+
+    @property
+    def connections(self) -> int:
+        """Connections that are open."""
+        return len(self._connections)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where the server listens: `host:port` and `unix:path`."""
+        found = []
+        for listener in self._listeners:
+            for bound in listener.sockets:
+                name = bound.getsockname()
+                if bound.family == socket.AF_INET:
+                    found.append(f"{name[0]}:{name[1]}")
+                elif bound.family == socket.AF_INET6:
+                    found.append(f"[{name[0]}]:{name[1]}")
+                else:
+                    found.append(f"unix:{name}")
+        return tuple(found)
+
+    @property
+    def port(self) -> int | None:
+        """Port of the first TCP listener."""
+        for listener in self._listeners:
+            for bound in listener.sockets:
+                if bound.family in (socket.AF_INET, socket.AF_INET6):
+                    port: int = bound.getsockname()[1]
+                    return port
+        return None
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closing else "draining" if self._draining else "serving"
+        return f"<Server {', '.join(self.addresses)} {state}, {self.connections} connections, {self.in_flight} calls>"
+
+    # ---------------------------------------------------------------- listening
+
+    async def start(
+        self,
+        host: str | None = None,
+        port: int | None = None,
+        *,
+        path: str | None = None,
+        ssl: tls.SSLContext | None = None,
+        sock: socket.socket | None = None,
+        reuse_port: bool | None = None,
+    ) -> None:
+        """Listen on host and port (None = all interfaces; 0 = a free port), on a Unix socket, or on `sock`.
+
+        May be called again for further addresses. ssl: a context, which is set to negotiate h2. Raises IoError when
+        the address cannot be had.
+        """
+        if self._closing:
+            raise ConfigurationError("the server was closed; make a new one")
+        loop = asyncio.get_running_loop()
+        options: dict[str, Any] = {"ssl": ssl, "backlog": BACKLOG}
+        if ssl is not None:
+            ssl.set_alpn_protocols(["h2"])
+            options["ssl_handshake_timeout"] = self.config.handshake_timeout
+        try:
+            if path is not None:
+                listener = await loop.create_unix_server(self._make, path, **options)
+                self._sockets.append(path)
+            elif sock is not None:
+                listener = await loop.create_server(self._make, sock=sock, **options)
+            else:
+                listener = await loop.create_server(self._make, host, port, reuse_port=reuse_port, **options)
+        except OSError as error:
+            where = path or f"{host or '*'}:{port}"
+            raise IoError(f"cannot listen on {where}: {error.strerror or error}") from error
+        self._listeners.append(listener)
+
+    def _make(self) -> Connection:
+        config = self.config
+        settings = ConnectionSettings(
+            client=False,
+            max_concurrent_streams=config.max_concurrent_streams,
+            preface_timeout=config.handshake_timeout,
+            keep_alive_interval=config.keep_alive_interval,
+            keep_alive_timeout=config.keep_alive_timeout,
+            tcp_keepalive=config.tcp_keepalive,
+        )
+        connection = Connection(settings, accept=self._accept, on_end=self._connections.discard)
+        self._connections.add(connection)
+        return connection
+
+    # ---------------------------------------------------------------- calls
+
+    def _accept(self, stream: Stream) -> None:
+        """A request's head has come: refuse it, or start its handler."""
+        try:
+            head = read_request(stream.headers or [], self._routes)
+        except Malformed as refusal:
+            log.debug("malformed request from %s: %s", stream.peer, refusal)
+            stream.reset(ErrorCode.PROTOCOL_ERROR)
+            stream.release()
+        except HttpRefusal as refusal:
+            self._refuse(stream, [(":status", str(refusal.status)), ("content-type", "text/plain")])
+        except StatusRefusal as refusal:
+            self._refuse_with(stream, StatusReply(refusal.status, str(refusal)), refusal.headers)
+        else:
+            if self._draining or self._closing:
+                self._refuse_with(stream, StatusReply(Status.UNAVAILABLE, "draining", (), _NOT_EXECUTED))
+            elif head.timeout == 0.0:
+                self._refuse_with(stream, StatusReply(Status.DEADLINE_EXCEEDED, "no time was given"))
+            else:
+                self._start(stream, head)
+
+    def _refuse_with(self, stream: Stream, reply: StatusReply, headers: Headers | None = None) -> None:
+        self.stats.record(OTHER_METHOD, 0.0, error=True)
+        head = [(":status", "200"), ("content-type", "application/grpc")]
+        self._refuse(stream, head + (headers or []) + trailer_headers(reply))
+
+    def _refuse(self, stream: Stream, headers: Headers) -> None:
+        stream.send_headers(headers, end=True)
+        stream.reset(ErrorCode.NO_ERROR)
+        stream.release()
+
+    def _start(self, stream: Stream, head: RequestHead) -> None:
+        route = self._routes[head.path]
+        deadline = None if head.timeout is None else Deadline.after(head.timeout)
+        context = CallContext(route.method.path, stream.peer, head.metadata, deadline, head.user_agent)
+        call: ServerCall[Any, Any] = ServerCall(stream, route.method, context, self.config.max_message_size)
+        task = asyncio.get_running_loop().create_task(self._run(call, route), name=head.path)
+        call.on_abandoned(task.cancel)
+        self._calls[task] = call
+        task.add_done_callback(self._done)
+
+    async def _run(self, call: ServerCall[Any, Any], route: _Route) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        timer = None
+        if call.deadline is not None:
+            timer = loop.call_later(call.deadline.remaining(), self._expire, call, asyncio.current_task())
+        try:
+            with call_scope(call.context):
+                await route.func(call)
+            call.finish(call.ok())
+        except asyncio.CancelledError:
+            # By the server itself the call is over already; else something that the handler awaited was cancelled.
+            call.finish(StatusReply(Status.CANCELLED, "cancelled in the handler"))
+        except (KeyboardInterrupt, SystemExit):
+            call.finish(StatusReply(Status.UNAVAILABLE, "the server is stopping"))
+            raise
+        except BaseException as error:  # noqa: BLE001  # status_of logs what it does not pass on
+            if not call.is_over:
+                call.finish(status_of(error))
+            else:
+                log.debug("handler of %s ended with %r after its call was over", call.method.path, error)
+        finally:
+            if timer is not None:
+                timer.cancel()
+            call.release()
+            self.stats.record(call.method.path, loop.time() - started, error=call.status is not Status.OK)
+
+    def _expire(self, call: ServerCall[Any, Any], task: asyncio.Task[Any] | None) -> None:
+        """The deadline passed: the caller is told at once, however long the handler takes to clean up."""
+        call.finish(StatusReply(Status.DEADLINE_EXCEEDED, "the deadline passed in the handler"))
+        if task is not None:
+            task.cancel()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        call = self._calls.pop(task)
+        if task.cancelled():  # before its first step: `_run` had no chance
+            call.finish(StatusReply(Status.CANCELLED, "cancelled before the handler began"))
+            call.release()
+        elif (error := task.exception()) is not None:
+            log.error("server defect in %s", quote(call.method.path), exc_info=error)
+
+    # ---------------------------------------------------------------- stopping
+
+    async def drain(self, grace: float) -> DrainResult:
+        """Take no new calls, let those that run finish for `grace` seconds, then cancel the rest.
+
+        Clients are told by GOAWAY to go elsewhere; calls that reach us nevertheless get UNAVAILABLE "draining" and the
+        word that they were not executed. Connections stay open until `close`.
+        """
+        self._draining = True
+        self._stop_listening()
+        for connection in list(self._connections):
+            connection.go_away(final=False)
+        running = set(self._calls)
+        if running:
+            _, late = await asyncio.wait(running, timeout=grace)
+        else:
+            late = set()
+        await self._cancel(late, "the server is shutting down")
+        for connection in list(self._connections):
+            connection.go_away(final=True)
+        return DrainResult(len(running) - len(late), len(late))
+
+    def close(self) -> None:
+        """Stop at once: calls that run end with UNAVAILABLE, their handlers are cancelled, connections are closed."""
+        if self._closing:
+            return
+        self._closing = True
+        self._stop_listening()
+        self._end_calls(list(self._calls), "the server is shutting down")
+        for connection in list(self._connections):
+            connection.close("the server was closed")
+        self._closed.set()
+
+    async def wait_closed(self) -> None:
+        """Until everything of the server has ended; not longer than cancel_grace and about a second after `close`."""
+        await self._closed.wait()
+        await self._wait_for(set(self._calls))
+        if self._connections:
+            waits = [asyncio.ensure_future(connection.wait_closed()) for connection in self._connections]
+            await asyncio.wait(waits, timeout=CLOSE_GRACE)
+            for connection in list(self._connections):
+                connection.abort()
+            await asyncio.wait(waits)
+        for listener in self._listeners:
+            await listener.wait_closed()
+
+    async def serve_forever(self) -> None:
+        """Until `close` was called and has been carried out; being cancelled closes the server."""
+        try:
+            await self._closed.wait()
+        finally:
+            self.close()
+            await self.wait_closed()
+
+    def _stop_listening(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        for path in self._sockets:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        self._sockets.clear()
+
+    async def _cancel(self, tasks: Iterable[asyncio.Task[None]], reason: str) -> None:
+        tasks = set(tasks)
+        self._end_calls(tasks, reason)
+        await self._wait_for(tasks)
+
+    def _end_calls(self, tasks: Iterable[asyncio.Task[None]], reason: str) -> None:
+        for task in tasks:
+            if (call := self._calls.get(task)) is not None:
+                call.finish(StatusReply(Status.UNAVAILABLE, reason))
+                task.cancel()
+
+    async def _wait_for(self, tasks: set[asyncio.Task[None]]) -> None:
+        """Until cancelled handlers have cleaned up, or for cancel_grace."""
+        if not tasks:
+            return
+        _, stuck = await asyncio.wait(tasks, timeout=self.config.cancel_grace)
+        for task in stuck:
+            log.warning("handler of %s did not end when cancelled", task.get_name())
+
+    async def __aenter__(self) -> Server:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+        await self.wait_closed()

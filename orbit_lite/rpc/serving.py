@@ -1,0 +1,230 @@
+"""One call as its handler sees it: a stream object in grpclib's shape, from which betterproto's services run.
+
+A call is over for the peer once its trailers are sent, which happens at the latest when its handler ends, and at once
+when its deadline passes or the peer cancels; the handler is then cancelled and may take its time to clean up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Generic, TypeVar, cast
+
+from grpclib.const import Status as GrpclibStatus  # what handlers written for grpclib give
+
+from orbit_lite.errors import Executed, OrbitError, Status
+from orbit_lite.rpc.call import response_headers, trailer_headers
+from orbit_lite.rpc.context import CallContext, Peer
+from orbit_lite.rpc.deadline import Deadline
+from orbit_lite.rpc.errors import Cancelled, Internal, StatusReply
+from orbit_lite.rpc.framing import MessageReader, frame_message
+from orbit_lite.rpc.http2 import ProtocolError
+from orbit_lite.rpc.metadata import Metadata, MetadataLike
+from orbit_lite.rpc.method import Method, decoder
+from orbit_lite.rpc.status import ErrorCode
+from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset
+
+__all__ = ["ServerCall"]
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+_BROKEN = (StreamReset, ConnectionEnded, ProtocolError)
+
+
+class ServerCall(Generic[Q, R]):
+    """What a handler is given. All methods raise Cancelled once the call is over; the handler then just ends."""
+
+    def __init__(self, stream: Stream, method: Method, context: CallContext, max_message_size: int) -> None:
+        self.method = method
+        self.context = context
+        #: How the call ended for the peer; None while it goes on.
+        self.status: Status | None = None
+        #: Set when the peer cancelled the call or its connection was lost.
+        self.is_abandoned = False
+        self._stream = stream
+        self._max_size = max_message_size
+        self._reader = MessageReader(max_message_size)
+        self._decode = decoder(method.request_type)
+        self._sending = asyncio.Lock()
+        self._head_sent = False
+        self._received = 0
+        self._sent = 0
+
+    # ---------------------------------------------------------------- about the call
+
+    @property
+    def metadata(self) -> Metadata:
+        """What the caller sent beside its messages."""
+        return self.context.metadata
+
+    @property
+    def deadline(self) -> Deadline | None:
+        """When the caller stops waiting."""
+        return self.context.deadline
+
+    @property
+    def peer(self) -> Peer:
+        """Who calls."""
+        return self.context.peer
+
+    @property
+    def user_agent(self) -> str | None:
+        """The caller's program."""
+        return self.context.user_agent
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the peer waits for nothing any more."""
+        return self.status is not None or self.is_abandoned
+
+    # ---------------------------------------------------------------- receiving
+
+    async def recv_message(self) -> Q | None:
+        """The next message, None at the end of a request stream.
+
+        A unary request is given out when it is known to be the only one. Raises Internal when it is missing, doubled,
+        cut off or cannot be decoded, ResourceExhausted over the size limit: errors that may leave the handler, since
+        they are what the caller is to be told.
+        """
+        message = await self._next()
+        if not self.method.client_streaming:
+            if message is None:
+                if self._received:
+                    return None
+                raise Internal("the request has no message", executed=Executed.NO)
+            if await self._next() is not None:
+                raise Internal("a unary request has more than one message", executed=Executed.NO)
+        if message is None:
+            return None
+        self._received += 1
+        try:
+            return cast(Q, self._decode(message))
+        except OrbitError as error:
+            raise Internal(f"the request cannot be decoded: {error.message}") from error
+
+    async def _next(self) -> bytes | None:
+        while (message := self._reader.next()) is None:
+            try:
+                data = await self._stream.read()
+            except _BROKEN as error:
+                raise self._over() from error
+            if not data:
+                self._reader.end()
+                return None
+            self._reader.feed(data)
+        return message
+
+    def __aiter__(self) -> AsyncIterator[Q]:
+        return self
+
+    async def __anext__(self) -> Q:
+        message = await self.recv_message()
+        if message is None:
+            raise StopAsyncIteration
+        return message
+
+    # ---------------------------------------------------------------- sending
+
+    async def send_initial_metadata(self, *, metadata: MetadataLike | Metadata | None = None) -> None:
+        """Send the head of the response now; otherwise the first message does it. Raises MetadataError."""
+        headers = response_headers(metadata)
+        async with self._sending:
+            if self._head_sent:
+                raise Internal("initial metadata was sent already")
+            self._send_head(headers)
+
+    async def send_message(self, message: R) -> None:
+        """Send a reply, waiting while the peer's flow control says so.
+
+        Raises ResourceExhausted over the size limit and SerializationError for what cannot be encoded; nothing of the
+        message is sent then.
+        """
+        framed = frame_message(self.method.encode_reply(message), self._max_size)
+        async with self._sending:
+            if self._sent and not self.method.server_streaming:
+                raise Internal("second reply to a unary call")
+            if not self._head_sent:
+                self._send_head(response_headers())
+            self._sent += 1
+            try:
+                await self._stream.send_data(framed)
+            except _BROKEN as error:
+                raise self._over() from error
+
+    async def send_trailing_metadata(
+        self,
+        *,
+        status: Status | GrpclibStatus = Status.OK,
+        status_message: str | None = None,
+        status_details: object = None,
+        metadata: MetadataLike | Metadata | None = None,
+    ) -> None:
+        """End the call with a status; otherwise the handler's end does it. status: ours or grpclib's.
+
+        Raises MetadataError.
+        """
+        pairs = metadata if isinstance(metadata, Metadata) else Metadata(metadata)
+        pairs.encode()
+        details = tuple(status_details) if isinstance(status_details, list | tuple) else ()
+        code = Status(status.value)
+        async with self._sending:
+            if self.is_over:
+                raise self._over()
+            self.finish(StatusReply(code, status_message or "", details, pairs.items()))
+
+    async def cancel(self) -> None:
+        """Reset the stream: the caller learns that the call was cancelled, and nothing else."""
+        if not self.is_over:
+            self.status = Status.CANCELLED
+            self._stream.reset(ErrorCode.CANCEL)
+
+    def _send_head(self, headers: list[tuple[str, str]]) -> None:
+        if self.is_over:
+            raise self._over()
+        try:
+            self._stream.send_headers(headers)
+        except _BROKEN as error:
+            raise self._over() from error
+        self._head_sent = True
+
+    def _over(self) -> Cancelled:
+        reason = "the caller is gone" if self.status is None else f"it ended with {self.status.name}"
+        return Cancelled(f"the call is over: {reason}", method=self.method.path)
+
+    # ---------------------------------------------------------------- used by the server
+
+    def on_abandoned(self, then: Callable[[], object]) -> None:
+        """Call `then` when the peer cancels or is lost."""
+
+        def abandoned() -> None:
+            if self.status is None:
+                self.is_abandoned = True
+            then()
+
+        self._stream.on_failure = abandoned
+
+    def ok(self) -> StatusReply:
+        """What to say when the handler has returned."""
+        if not self.method.server_streaming and self._sent == 0:
+            return StatusReply(Status.INTERNAL, "the handler returned without a reply")
+        return StatusReply(Status.OK, "")
+
+    def finish(self, reply: StatusReply) -> None:
+        """Send the trailers, if the call is not over. Never waits, never raises."""
+        if self.is_over:
+            return
+        self.status = reply.status
+        headers = trailer_headers(reply)
+        if not self._head_sent:
+            headers = response_headers() + headers
+        try:
+            self._stream.send_headers(headers, end=True)
+        except _BROKEN:
+            return  # the peer is gone; there is nobody to tell
+        if not self._stream.receive_ended:
+            self._stream.reset(ErrorCode.NO_ERROR)  # "send no more of the request" (RFC 9113 §8.1)
+
+    def release(self) -> None:
+        """The handler has ended: free its place on the connection."""
+        self._stream.release()
