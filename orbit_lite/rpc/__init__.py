@@ -28,8 +28,8 @@ from orbit_lite.rpc.errors import (
     Unimplemented,
     UnknownError,
     rpc_error,
-    status_of,
 )
+from orbit_lite.rpc.failures import status_of
 from orbit_lite.rpc.metadata import Metadata, MetadataError
 from orbit_lite.rpc.method import Cardinality, Method
 from orbit_lite.rpc.server import DrainResult, Server

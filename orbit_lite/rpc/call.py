@@ -10,13 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orbit_lite.errors import OrbitError, ParseError, Status, quote
-from orbit_lite.rpc.deadline import decode_timeout, encode_timeout
 from orbit_lite.rpc.details import decode_details, encode_details
 from orbit_lite.rpc.errors import StatusReply, rpc_error
 from orbit_lite.rpc.http2 import HEADER_LIMIT
-from orbit_lite.rpc.metadata import Metadata, MetadataError, MetadataLike, decode_message, encode_message
+from orbit_lite.rpc.metadata import (
+    Headers,
+    Metadata,
+    MetadataError,
+    MetadataLike,
+    decode_message,
+    encode_message,
+)
 from orbit_lite.rpc.status import status_of_http
-from orbit_lite.rpc.stream import Headers
+from orbit_lite.rpc.timeouts import decode_timeout, encode_timeout
 
 __all__ = [
     "HttpRefusal",

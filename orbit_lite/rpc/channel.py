@@ -22,9 +22,9 @@ from orbit_lite.rpc.config import SHORTEST_KEEP_ALIVE, TransportConfig
 from orbit_lite.rpc.connection import Connection, ConnectionSettings
 from orbit_lite.rpc.deadline import Deadline, current_deadline
 from orbit_lite.rpc.endpoint import Endpoint
-from orbit_lite.rpc.metadata import Metadata, MetadataLike
+from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike
 from orbit_lite.rpc.method import Cardinality, Method
-from orbit_lite.rpc.stream import ConnectionEnded, Headers, Stream
+from orbit_lite.rpc.stream import ConnectionEnded, Stream
 
 __all__ = ["Channel"]
 

@@ -21,10 +21,10 @@ from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.errors import Cancelled, DeadlineExceeded, Internal, rpc_error
 from orbit_lite.rpc.framing import MessageReader, frame_message
 from orbit_lite.rpc.http2 import ProtocolError
-from orbit_lite.rpc.metadata import Metadata
+from orbit_lite.rpc.metadata import Headers, Metadata
 from orbit_lite.rpc.method import Method, decoder
 from orbit_lite.rpc.status import ErrorCode, status_of_reset
-from orbit_lite.rpc.stream import ConnectionEnded, Headers, Stream, StreamReset
+from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset
 
 __all__ = ["ClientCall"]
 

@@ -25,8 +25,9 @@ from h2.exceptions import NoAvailableStreamIDError
 from orbit_lite.errors import quote
 from orbit_lite.rpc.context import Peer
 from orbit_lite.rpc.http2 import LAST_STREAM_ID, GoAway, Http2, ProtocolError
+from orbit_lite.rpc.metadata import Headers
 from orbit_lite.rpc.status import ErrorCode
-from orbit_lite.rpc.stream import ConnectionEnded, Headers, Stream
+from orbit_lite.rpc.stream import ConnectionEnded, Stream
 
 __all__ = ["Connection", "ConnectionSettings"]
 

@@ -1,4 +1,4 @@
-"""Errors that carry a gRPC status: as a caller meets them, and as a server sends them.
+"""Errors that carry a gRPC status.
 
 `RpcError` has one subclass per status; a status that belongs to one of the library's families derives from it too, so
 that `except NetworkError` means what it says whichever way the failure was noticed.
@@ -6,12 +6,8 @@ that `except NetworkError` means what it says whichever way the failure was noti
 
 from __future__ import annotations
 
-import logging
-import secrets
 from collections.abc import Sequence
 from typing import NamedTuple
-
-from grpclib.exceptions import GRPCError  # raised by the handlers that betterproto generates, and by users' own
 
 from orbit_lite.errors import AuthenticationError, Executed, NetworkError, OrbitError, Status, TimeoutError, quote
 from orbit_lite.rpc.metadata import Metadata, MetadataLike, Value
@@ -36,10 +32,7 @@ __all__ = [
     "Unimplemented",
     "UnknownError",
     "rpc_error",
-    "status_of",
 ]
-
-log = logging.getLogger("orbit_lite.rpc")
 
 #: Trailing metadata by which our server says "no" when it refused a call before any handler saw it.
 EXECUTED_METADATA = "orbit-executed"
@@ -251,24 +244,3 @@ class StatusReply(NamedTuple):
     message: str
     details: tuple[object, ...] = ()
     metadata: tuple[tuple[str, Value], ...] = ()
-
-
-def status_of(exception: BaseException) -> StatusReply:
-    """How an exception that left a handler travels.
-
-    What was raised for the peer travels as it is: an OrbitError with its code and text, a GRPCError likewise. Of any
-    other exception the peer learns the class name and a reference id under which our log has the rest, since exception
-    texts quote data: UNKNOWN, as in every gRPC library. A handler's deadline or cancellation is decided elsewhere.
-    """
-    if isinstance(exception, GRPCError):
-        details = exception.details if isinstance(exception.details, tuple | list) else ()
-        return StatusReply(Status(exception.status.value), exception.message or "", tuple(details))
-    if isinstance(exception, OrbitError):
-        text = exception.message if isinstance(exception, RpcError) else exception.description
-        # What another server said about its call is not ours to say about this one.
-        metadata = exception.metadata if exception.peer is None else ()
-        return StatusReply(exception.code, text, exception.details, metadata)
-    reference = secrets.token_hex(4)
-    kind = type(exception).__name__
-    log.error("handler failed: %s, reference %s", kind, reference, exc_info=exception)
-    return StatusReply(Status.UNKNOWN, f"{kind} in the handler; reference {reference}")

@@ -15,10 +15,10 @@ from urllib.parse import unquote_to_bytes
 
 from orbit_lite.errors import SerializationError, quote
 
-__all__ = ["Metadata", "MetadataError", "MetadataLike", "decode_message", "encode_message"]
+__all__ = ["Headers", "Metadata", "MetadataError", "MetadataLike", "decode_message", "encode_message"]
 
 Value = str | bytes
-Header = tuple[str, str]
+Headers = list[tuple[str, str]]
 MetadataLike = Mapping[str, Value] | Iterable[tuple[str, Value]]
 _D = TypeVar("_D")
 
@@ -64,7 +64,7 @@ class Metadata:
         self._pairs: tuple[tuple[str, Value], ...] = tuple(pairs)
 
     @classmethod
-    def decode(cls, headers: Iterable[Header]) -> Metadata:
+    def decode(cls, headers: Iterable[tuple[str, str]]) -> Metadata:
         """The user's metadata of a header block: without pseudo-headers, gRPC's own and HTTP's own headers.
 
         A `-bin` value may be padded or not, and several may be joined by commas; one that is not base64 is left out.
@@ -79,9 +79,9 @@ class Metadata:
                 pairs.append((name, text.strip(" \t")))
         return cls(pairs)
 
-    def encode(self) -> list[Header]:
+    def encode(self) -> Headers:
         """As headers. Raises MetadataError, which names what may not be sent and why."""
-        headers = []
+        headers: Headers = []
         for name, value in self._pairs:
             if not _NAME.fullmatch(name):
                 raise MetadataError(f"metadata name {quote(name)!r}: only 0-9 a-z _ . - are allowed")

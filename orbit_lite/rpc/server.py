@@ -26,11 +26,13 @@ from orbit_lite.rpc.config import ServerConfig
 from orbit_lite.rpc.connection import Connection, ConnectionSettings
 from orbit_lite.rpc.context import CallContext, call_scope
 from orbit_lite.rpc.deadline import Deadline
-from orbit_lite.rpc.errors import EXECUTED_METADATA, StatusReply, status_of
+from orbit_lite.rpc.errors import EXECUTED_METADATA, StatusReply
+from orbit_lite.rpc.failures import status_of
+from orbit_lite.rpc.metadata import Headers
 from orbit_lite.rpc.method import Cardinality, Method
 from orbit_lite.rpc.serving import ServerCall
 from orbit_lite.rpc.status import ErrorCode
-from orbit_lite.rpc.stream import Headers, Stream
+from orbit_lite.rpc.stream import Stream
 from orbit_lite.telemetry.metrics import OTHER_METHOD, CallStats
 
 __all__ = ["DrainResult", "Server"]

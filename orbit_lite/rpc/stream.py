@@ -15,14 +15,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from orbit_lite.rpc.context import Peer
+from orbit_lite.rpc.metadata import Headers
 from orbit_lite.rpc.status import ErrorCode
 
 if TYPE_CHECKING:
     from orbit_lite.rpc.connection import Connection
 
-__all__ = ["ConnectionEnded", "Headers", "Stream", "StreamReset"]
-
-Headers = list[tuple[str, str]]
+__all__ = ["ConnectionEnded", "Stream", "StreamReset"]
 
 #: Bytes that one stream hands to the transport before others get a turn.
 SLICE = 64 * 1024
