@@ -1,0 +1,28 @@
+"""Actors: what can be called, where each lives, and how its calls are run one at a time."""
+
+from orbit_lite.actors.arguments import parse_arguments, render_arguments
+from orbit_lite.actors.config import ActorConfig
+from orbit_lite.actors.driver import ActorsDrained, ActorSystem, ActorView
+from orbit_lite.actors.placement import Placement
+from orbit_lite.actors.ports import ActorCaller, Hosts
+from orbit_lite.actors.reference import ActorContext, ActorRef
+from orbit_lite.actors.registry import ActorOptions, ActorRegistry, ActorType, actor, actor_type_of
+
+__all__ = [
+    "ActorCaller",
+    "ActorConfig",
+    "ActorContext",
+    "ActorOptions",
+    "ActorRef",
+    "ActorRegistry",
+    "ActorSystem",
+    "ActorType",
+    "ActorView",
+    "ActorsDrained",
+    "Hosts",
+    "Placement",
+    "actor",
+    "actor_type_of",
+    "parse_arguments",
+    "render_arguments",
+]
