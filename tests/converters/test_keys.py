@@ -86,7 +86,7 @@ def test_without_knowledge_every_key_text_is_a_string_key() -> None:
 @pytest.mark.parametrize(
     ("type_text", "key_text", "kind", "field"),
     [
-        ("", "a", KeyKind.STRING, "participant_type"),
+        ("", "no number", KeyKind.INT32, "participant_type"),
         ("A", "", KeyKind.INT32, "participant_key"),
         ("A", "4x", KeyKind.INT32, "participant_key"),
         ("A", str(1 << 31), KeyKind.INT32, "participant_key"),
