@@ -282,13 +282,13 @@ class SerializationError(OrbitError):
 class ConversionError(SerializationError):
     """A message decoded well but says something missing, contradictory or out of range.
 
-    field: dotted path of the wire field at fault, such as `vote.vote.vote_type`.
+    field: dotted path of the wire field at fault, such as `vote.vote.vote_type`; empty for the value as a whole.
     """
 
     orb_code = "ORB-1501"
 
     def __init__(self, field: str, problem: str, **context: object) -> None:
-        super().__init__(f"{field}: {problem}", **context)  # type: ignore[arg-type]  # the same keywords
+        super().__init__(f"{field}: {problem}" if field else problem, **context)  # type: ignore[arg-type]  # the same keywords
         self.field = field
         self.problem = problem
 

@@ -31,6 +31,14 @@ DEFAULT_NAMESPACE = "default"
 NO_KEY_TEXT = "no-key"
 
 
+def _check_text(what: str, text: object) -> None:
+    """Refuse what has no UTF-8 form, and so no place on the wire."""
+    if not isinstance(text, str):
+        raise ParseError(f"{what}: expected str, got {type(text).__name__}")
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise ParseError(f"{what} {quote(text)!r}: surrogates have no UTF-8 form")
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class NodeId:
     """A cluster member: a key that is unique within a namespace.
@@ -44,6 +52,8 @@ class NodeId:
     namespace: str = DEFAULT_NAMESPACE
 
     def __post_init__(self) -> None:
+        _check_text("node id: key", self.key)
+        _check_text("node id: namespace", self.namespace)
         if not self.key:
             raise ParseError("node id: the key is empty")
         if ":" in self.namespace or self.namespace.startswith("("):
@@ -160,10 +170,7 @@ class StringKey(Key):
     kind: ClassVar[KeyKind] = KeyKind.STRING
 
     def __post_init__(self) -> None:
-        if not isinstance(self.key, str):
-            raise ParseError(f"string key: expected str, got {type(self.key).__name__}")
-        if any("\ud800" <= char <= "\udfff" for char in self.key):
-            raise ParseError(f"string key {quote(self.key)!r}: surrogates have no UTF-8 form")
+        _check_text("string key", self.key)
 
     @property
     def value(self) -> str:
@@ -235,6 +242,7 @@ class AddressableReference:
     key: Key
 
     def __post_init__(self) -> None:
+        _check_text("addressable type", self.addressable_type)
         if not self.addressable_type:
             raise ParseError("addressable reference: the type is empty")
 
@@ -279,6 +287,7 @@ class TransactionId:
     created_at: datetime
 
     def __post_init__(self) -> None:
+        _check_text("transaction id", self.id)
         if not self.id:
             raise ParseError("transaction id: the id is empty")
         if self.created_at.tzinfo is None:
