@@ -1,0 +1,254 @@
+"""What header blocks say (grpc/doc/PROTOCOL-HTTP2.md; RFC 9113 §8.2, §8.3)."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orbit_lite.errors import Status
+from orbit_lite.rpc.call import (
+    HttpRefusal,
+    Malformed,
+    StatusRefusal,
+    read_outcome,
+    read_request,
+    read_response,
+    request_headers,
+    response_headers,
+    trailer_headers,
+)
+from orbit_lite.rpc.details import StatusDetail
+from orbit_lite.rpc.errors import Internal, RpcError, StatusReply, Unavailable, Unimplemented, UnknownError
+from orbit_lite.rpc.metadata import Headers, Metadata, MetadataError
+
+KNOWN = {"/s.S/M": object()}
+GOOD: Headers = [
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":path", "/s.S/M"),
+    (":authority", "a"),
+    ("te", "trailers"),
+    ("content-type", "application/grpc"),
+]
+
+
+def changed(name: str, value: str | None) -> Headers:
+    return (
+        [(key, text) for key, text in GOOD if key != name]
+        if value is None
+        else [(key, value if key == name else text) for key, text in GOOD]
+    )
+
+
+# ---------------------------------------------------------------- requests
+
+
+def test_a_request_is_read() -> None:
+    head = read_request([*GOOD, ("grpc-timeout", "5S"), ("user-agent", "test"), ("x", "1"), ("x", "2")], KNOWN)
+    assert (head.path, head.timeout, head.user_agent) == ("/s.S/M", 5.0, "test")
+    assert head.metadata == Metadata([("x", "1"), ("x", "2")])
+
+
+def test_a_request_without_te_or_authority_is_tolerated() -> None:
+    assert read_request(changed("te", None), KNOWN).timeout is None
+    assert read_request(changed(":authority", None), KNOWN).path == "/s.S/M"
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/grpc", "application/grpc+proto", "application/grpc+json", "application/grpc;v=1"]
+)
+def test_content_types_of_grpc_are_taken(content_type: str) -> None:
+    assert read_request(changed("content-type", content_type), KNOWN).path == "/s.S/M"
+
+
+@pytest.mark.parametrize("content_type", [None, "", "application/grpcfoo", "application/json", "text/html"])
+def test_other_content_types_are_answered_with_http_415(content_type: str | None) -> None:
+    with pytest.raises(HttpRefusal) as caught:
+        read_request(changed("content-type", content_type), KNOWN)
+    assert caught.value.status == 415
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "post"])
+def test_only_post_is_taken(method: str) -> None:
+    with pytest.raises(HttpRefusal) as caught:
+        read_request(changed(":method", method), KNOWN)
+    assert caught.value.status == 405
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/s.S/m",
+        "/s.S/M/",
+        "//s.S/M",
+        "/s.S",
+        "/",
+        "/s.S/../s.S/M",
+        "/s.S/M?x",
+        "/s.S/M%00",
+        "/s.S/__class__",
+        "/" + "x" * 7000,
+    ],
+)
+def test_methods_are_matched_exactly(path: str) -> None:
+    with pytest.raises(StatusRefusal) as caught:
+        read_request(changed(":path", path), KNOWN)
+    assert caught.value.status is Status.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        changed(":path", "s.S/M"),
+        changed(":path", ""),
+        changed(":path", None),
+        changed(":method", None),
+        changed(":scheme", None),
+        changed(":scheme", ""),
+        [*GOOD, (":path", "/s.S/M")],
+        [*GOOD, (":status", "200")],
+        [("x", "1"), *GOOD],
+        [*GOOD, ("Upper", "1")],
+        [*GOOD, ("", "1")],
+        [*GOOD, ("x y", "1")],
+        [*GOOD, ("x\r\ny", "1")],
+        [*GOOD, ("x", "a\r\nb: c")],
+        [*GOOD, ("x", "a\0b")],
+        [*GOOD, ("connection", "close")],
+        [*GOOD, ("transfer-encoding", "chunked")],
+        changed("te", "gzip"),
+    ],
+)
+def test_what_http2_forbids_is_malformed(headers: Headers) -> None:
+    with pytest.raises(Malformed):
+        read_request(headers, KNOWN)
+
+
+@pytest.mark.parametrize("timeout", ["", "1", "123456789S", "-1S", "1 S"])
+def test_a_bad_timeout_is_an_internal_error(timeout: str) -> None:
+    with pytest.raises(StatusRefusal, match="grpc-timeout") as caught:
+        read_request([*GOOD, ("grpc-timeout", timeout)], KNOWN)
+    assert caught.value.status is Status.INTERNAL
+
+
+def test_an_unknown_encoding_is_answered_with_those_that_are_known() -> None:
+    with pytest.raises(StatusRefusal) as caught:
+        read_request([*GOOD, ("grpc-encoding", "br")], KNOWN)
+    assert caught.value.status is Status.UNIMPLEMENTED
+    assert caught.value.headers == [("grpc-accept-encoding", "identity")]
+    head = read_request([*GOOD, ("grpc-encoding", "identity"), ("grpc-accept-encoding", "gzip")], KNOWN)
+    assert head.path == "/s.S/M"
+
+
+@pytest.mark.parametrize("extra", [[("x", "y" * 16_384)], [("x", "")] * 200])
+def test_too_many_headers_are_refused(extra: Headers) -> None:
+    with pytest.raises(StatusRefusal, match="are accepted") as caught:
+        read_request([*GOOD, *extra], KNOWN)
+    assert caught.value.status is Status.RESOURCE_EXHAUSTED
+
+
+@given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), max_size=6))
+def test_any_header_block_is_a_request_or_a_refusal(headers: Headers) -> None:
+    for block in (headers, GOOD + headers):
+        with suppress(Malformed, HttpRefusal, StatusRefusal):
+            read_request(block, KNOWN)
+
+
+def test_a_request_is_written_in_the_order_of_the_specification() -> None:
+    metadata = Metadata([("x", "1"), ("y-bin", b"\1")])
+    headers = request_headers("/s.S/M", scheme="http", authority="a:1", timeout=0.5, user_agent="u", metadata=metadata)
+    assert headers == [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/s.S/M"),
+        (":authority", "a:1"),
+        ("te", "trailers"),
+        ("grpc-timeout", "500000u"),
+        ("content-type", "application/grpc"),
+        ("user-agent", "u"),
+        ("x", "1"),
+        ("y-bin", "AQ"),
+    ]
+    assert read_request(headers, KNOWN).timeout == 0.5
+
+
+# ---------------------------------------------------------------- responses
+
+
+def test_a_response_begins_with_its_metadata() -> None:
+    headers = response_headers({"x": "1"})
+    assert headers[:2] == [(":status", "200"), ("content-type", "application/grpc")]
+    assert read_response(headers) == Metadata({"x": "1"})
+    with pytest.raises(MetadataError):
+        response_headers({"x": "\n"})
+
+
+@pytest.mark.parametrize(
+    ("headers", "kind"),
+    [
+        ([(":status", "503"), ("content-type", "text/html")], Unavailable),
+        ([(":status", "404")], Unimplemented),
+        ([(":status", "200"), ("content-type", "text/html")], UnknownError),
+        ([(":status", "200")], UnknownError),
+        ([(":status", "2OO"), ("content-type", "application/grpc")], UnknownError),
+        ([], UnknownError),
+        ([(":status", "200"), ("content-type", "application/grpc"), ("grpc-encoding", "gzip")], Internal),
+    ],
+)
+def test_what_is_no_grpc_response_becomes_an_error(headers: Headers, kind: type[RpcError]) -> None:
+    with pytest.raises(kind):
+        read_response(headers)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        StatusReply(Status.OK, ""),
+        StatusReply(Status.NOT_FOUND, "nicht da ☺\n"),
+        StatusReply(Status.ABORTED, "why", (StatusDetail("t/x", b"\0\1"),), (("x", "1"), ("y-bin", b"\2"))),
+    ],
+)
+def test_trailers_say_how_the_call_ended(reply: StatusReply) -> None:
+    outcome = read_outcome(trailer_headers(reply))
+    assert (outcome.status, outcome.message, outcome.details) == reply[:3]
+    assert outcome.metadata.items() == reply.metadata
+
+
+@pytest.mark.parametrize("text", ["", "00", "017", "17", "-1", "+1", "1.0", "x", "99999999999", "１"])
+def test_a_status_that_is_none_is_unknown_and_its_text_is_kept(text: str) -> None:
+    outcome = read_outcome([("grpc-status", text), ("grpc-message", "why")])
+    assert outcome.status is Status.UNKNOWN
+    assert outcome.message.endswith("is none: why")
+
+
+def test_a_missing_status_is_judged_by_the_http_status() -> None:
+    assert read_outcome([]).status is Status.UNKNOWN
+    assert read_outcome([("x", "1")]).status is Status.UNKNOWN
+    assert read_outcome([(":status", "503")]).status is Status.UNAVAILABLE
+    assert read_outcome([(":status", "200"), ("content-type", "application/grpc")]).status is Status.UNKNOWN
+    assert read_outcome([(":status", "503"), ("grpc-status", "5")]).status is Status.NOT_FOUND
+
+
+@pytest.mark.parametrize("details", ["!!", "", "AAAA"])
+def test_broken_details_are_no_details(details: str) -> None:
+    outcome = read_outcome([("grpc-status", "10"), ("grpc-status-details-bin", details)])
+    assert (outcome.status, outcome.details) == (Status.ABORTED, ())
+
+
+def test_trailers_are_written_whatever_the_handler_gave() -> None:
+    reply = StatusReply(Status.ABORTED, "☺" * 5000, ("no message",), (("bad name", "1"), ("x", "\n"), ("y", "1")))
+    headers = trailer_headers(reply)
+    assert [name for name, _ in headers] == ["grpc-status", "grpc-message", "y"]
+    assert sum(len(name) + len(value) + 32 for name, value in headers) < 8192
+    outcome = read_outcome(headers)
+    assert outcome.message.startswith("☺☺☺")
+    assert outcome.message.endswith("...")
+    assert "\ufffd" not in outcome.message.removesuffix("...")[:-1]
+
+
+def test_details_too_large_for_trailers_are_left_out() -> None:
+    headers = trailer_headers(StatusReply(Status.ABORTED, "why", (StatusDetail("t/x", b"x" * 20_000),)))
+    assert [name for name, _ in headers] == ["grpc-status", "grpc-message"]
