@@ -27,6 +27,15 @@ def request() -> Headers:
     return REQUEST
 
 
+async def leave(joined: Pair, stream: Stream) -> None:
+    """End a stream at both sides."""
+    stream.reset(ErrorCode.CANCEL)
+    stream.release()
+    await joined.settle()
+    joined.accepted[-1].release()
+    await joined.settle()
+
+
 async def test_both_ends_are_open_once_settings_are_exchanged(pair: MakePair) -> None:
     joined = await pair()
     assert joined.client.is_open
@@ -49,12 +58,8 @@ async def test_streams_above_the_peers_limit_wait_in_order(pair: MakePair) -> No
     await joined.settle()
     assert opened == []
     waiting[0].cancel()
-    for leaving in (lambda: first, waiting[1].result):
-        leaving().reset(ErrorCode.CANCEL)
-        leaving().release()
-        await joined.settle()
-        joined.accepted[-1].release()
-        await joined.settle()
+    await leave(joined, first)
+    await leave(joined, waiting[1].result())
     assert opened == [1, 2]
 
 
