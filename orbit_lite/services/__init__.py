@@ -3,13 +3,19 @@
 from orbit_lite.services.connection import OrbitConnectionService
 from orbit_lite.services.health import GrpcHealthService, HealthState, HealthWatch, OrbitHealthService, ServingStatus
 from orbit_lite.services.health_client import HealthClient
+from orbit_lite.services.peers import PeerStreams
+from orbit_lite.services.stream import InvocationStream
+from orbit_lite.services.stream_config import StreamConfig
 
 __all__ = [
     "GrpcHealthService",
     "HealthClient",
     "HealthState",
     "HealthWatch",
+    "InvocationStream",
     "OrbitConnectionService",
     "OrbitHealthService",
+    "PeerStreams",
     "ServingStatus",
+    "StreamConfig",
 ]

@@ -58,7 +58,7 @@ def until() -> Until:
     """Wait for what another task or the network brings about; a test's time limit bounds it."""
 
     async def wait(condition: Callable[[], object], /) -> None:
-        while not condition():
-            await asyncio.sleep(0.001)  # noqa: ASYNC110  # the condition has no event
+        while not condition():  # noqa: ASYNC110  # the condition has no event
+            await asyncio.sleep(0.001)
 
     return wait
