@@ -4,6 +4,8 @@ from orbit_lite.services.connection import OrbitConnectionService
 from orbit_lite.services.health import GrpcHealthService, HealthState, HealthWatch, OrbitHealthService, ServingStatus
 from orbit_lite.services.health_client import HealthClient
 from orbit_lite.services.peers import PeerStreams
+from orbit_lite.services.reflection import reflection_services
+from orbit_lite.services.reflection_client import ReflectionClient
 from orbit_lite.services.stream import InvocationStream
 from orbit_lite.services.stream_config import StreamConfig
 
@@ -16,6 +18,8 @@ __all__ = [
     "OrbitConnectionService",
     "OrbitHealthService",
     "PeerStreams",
+    "ReflectionClient",
     "ServingStatus",
     "StreamConfig",
+    "reflection_services",
 ]
