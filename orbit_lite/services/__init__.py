@@ -1,5 +1,16 @@
 """Orbit's RPCs: what peers may ask of this process, and the clients with which this process asks others."""
 
+from orbit_lite.services.admin import AdminClient, DrainOutcome, NodeAdministration, NodeAdminService
+from orbit_lite.services.admin_reports import (
+    ActorListing,
+    Announcement,
+    DrainSummary,
+    EndpointReport,
+    MethodReport,
+    NodeReport,
+    NodeView,
+    TransportReport,
+)
 from orbit_lite.services.connection import OrbitConnectionService
 from orbit_lite.services.health import GrpcHealthService, HealthState, HealthWatch, OrbitHealthService, ServingStatus
 from orbit_lite.services.health_client import HealthClient
@@ -10,16 +21,28 @@ from orbit_lite.services.stream import InvocationStream
 from orbit_lite.services.stream_config import StreamConfig
 
 __all__ = [
+    "ActorListing",
+    "AdminClient",
+    "Announcement",
+    "DrainOutcome",
+    "DrainSummary",
+    "EndpointReport",
     "GrpcHealthService",
     "HealthClient",
     "HealthState",
     "HealthWatch",
     "InvocationStream",
+    "MethodReport",
+    "NodeAdminService",
+    "NodeAdministration",
+    "NodeReport",
+    "NodeView",
     "OrbitConnectionService",
     "OrbitHealthService",
     "PeerStreams",
     "ReflectionClient",
     "ServingStatus",
     "StreamConfig",
+    "TransportReport",
     "reflection_services",
 ]

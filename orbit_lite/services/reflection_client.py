@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 import betterproto
 
 from orbit_lite.codec.descriptors import DescriptorPool
-from orbit_lite.errors import SerializationError, Status, quote
+from orbit_lite.errors import SerializationError, Status
 from orbit_lite.rpc import Method, NotFound, Unimplemented, rpc_error
 from orbit_proto.grpc.reflection import v1, v1alpha
 
 __all__ = ["ReflectionClient"]
 
-#: What is taken from a peer for one symbol: files, and bytes of all of them.
+#: What is taken from a peer for one pool: files, and bytes of all of them.
 MOST_FILES = 1000
 MOST_BYTES = 64 << 20
 
@@ -57,23 +57,24 @@ class ReflectionClient:
 
         return await self._talk(ask_for_services)
 
-    async def pool_for(self, symbol: str) -> DescriptorPool:
-        """A pool with the file that declares the symbol and all that it imports.
+    async def pool_for(self, *symbols: str) -> DescriptorPool:
+        """A pool with the files that declare the symbols, and all that these import.
 
-        symbol: full name of a service, method (`package.Service/Method` too), message or enum. Raises NotFound when the
-        server does not know it, SerializationError for descriptors that make no sense or no end.
+        symbols: full names of services, methods (`package.Service/Method` too), messages or enums. Raises NotFound when
+        the server does not know one, SerializationError for descriptors that make no sense or no end.
         """
 
         async def collect(ask: _Ask) -> DescriptorPool:
             pool = DescriptorPool()
-            size = _add(pool, await ask("file_containing_symbol", symbol.removeprefix("/").replace("/", ".")))
+            size = 0
+            for symbol in symbols:
+                name = symbol.removeprefix("/").replace("/", ".")
+                size += _add(pool, await ask("file_containing_symbol", name))
             asked: set[str] = set()
             while wanted := [name for name in pool.missing if name not in asked]:
                 for name in wanted:
                     if len(pool.files) >= MOST_FILES or size > MOST_BYTES:
-                        raise SerializationError(
-                            f"{quote(symbol)!r} needs too many files: {len(pool.files)}, {size} bytes"
-                        )
+                        raise SerializationError(f"there is no end of files: {len(pool.files)}, {size} bytes")
                     asked.add(name)
                     try:
                         size += _add(pool, await ask("file_by_filename", name))
