@@ -7,6 +7,7 @@ back-off are the pool's work.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import platform
 import ssl as tls
@@ -234,8 +235,9 @@ class Channel:
                 self._make, endpoint.path, ssl=self._ssl, server_hostname=name
             )
         else:
+            delay = None if _is_address(endpoint.host) else ATTEMPT_DELAY
             _, connection = await loop.create_connection(
-                self._make, endpoint.host, endpoint.port, ssl=self._ssl, happy_eyeballs_delay=ATTEMPT_DELAY
+                self._make, endpoint.host, endpoint.port, ssl=self._ssl, happy_eyeballs_delay=delay
             )
         if not connection.has_closed:
             self._connections.add(connection)
@@ -291,6 +293,14 @@ class Channel:
     def __del__(self) -> None:
         if getattr(self, "_connections", None):
             warnings.warn(f"channel to {self.endpoint} was not closed", ResourceWarning, source=self, stacklevel=1)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def _client_context(ssl: tls.SSLContext | bool | None) -> tls.SSLContext | None:

@@ -144,6 +144,8 @@ class ClientCall(Generic[Q, R]):
         if self._stream is not None:
             return
         with self._translated():
+            if self._is_late():
+                raise self._deadline_error(Executed.NO)
             try:
                 async with asyncio.timeout(None if self.deadline is None else self.deadline.remaining()):
                     self._stream = await self._caller.open_stream(self._headers, end=end)
@@ -172,6 +174,7 @@ class ClientCall(Generic[Q, R]):
     async def _send(self, data: bytes, *, end: bool) -> None:
         stream = cast(Stream, self._stream)
         try:
+            await stream.share()
             await stream.send_data(data, end=end)
         except (StreamReset, ConnectionEnded, ProtocolError) as error:
             if not stream.receive_ended:
@@ -185,7 +188,7 @@ class ClientCall(Generic[Q, R]):
     # ---------------------------------------------------------------- receiving
 
     async def recv_initial_metadata(self) -> None:
-        """Wait for the head of the response, which sets `initial_metadata`.
+        """Wait for the head of the response, which sets `initial_metadata`; opens the call of a request stream.
 
         Raises the call's error when the head is the whole answer, or none at all.
         """
@@ -193,10 +196,13 @@ class ClientCall(Generic[Q, R]):
         if self.initial_metadata is not None:
             return
         if self._stream is None:
-            raise InternalError("nothing was sent yet", method=self.method.path)
+            if not self.method.client_streaming:
+                raise InternalError("reply awaited before the request was sent", method=self.method.path)
+            await self.send_request()
         with self._translated():
-            headers = await self._stream.wait_headers()
-            if self._stream.is_head_only:
+            stream = cast(Stream, self._stream)
+            headers = await stream.wait_headers()
+            if stream.is_head_only:
                 self.initial_metadata = Metadata()
                 self._conclude(read_outcome(headers))
             else:
@@ -233,6 +239,7 @@ class ClientCall(Generic[Q, R]):
 
     async def _next(self) -> bytes | None:
         stream = cast(Stream, self._stream)
+        await stream.share()
         while (message := self._reader.next()) is None:
             data = await stream.read()
             if not data:

@@ -104,6 +104,7 @@ class ServerCall(Generic[Q, R]):
             raise Internal(f"the request cannot be decoded: {error.message}") from error
 
     async def _next(self) -> bytes | None:
+        await self._stream.share()
         while (message := self._reader.next()) is None:
             try:
                 data = await self._stream.read()
@@ -148,6 +149,7 @@ class ServerCall(Generic[Q, R]):
                 self._send_head(response_headers())
             self._sent += 1
             try:
+                await self._stream.share()
                 await self._stream.send_data(framed)
             except _BROKEN as error:
                 raise self._over() from error

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ConnectionEnded", "Stream", "StreamReset"]
 
-#: Bytes that one stream hands to the transport before others get a turn.
+#: Bytes that one stream hands to the transport, and messages that it sends or receives without having to wait, before
+#: others get a turn.
 SLICE = 64 * 1024
+BURST = 32
 
 
 class StreamReset(Exception):
@@ -54,6 +56,7 @@ class Stream:
 
     __slots__ = (
         "_aborted",
+        "_burst",
         "_connection",
         "_data",
         "_has_body",
@@ -74,6 +77,7 @@ class Stream:
         self._news = asyncio.Event()
         self._send_ended = send_ended
         self._has_body = False
+        self._burst = 0
         self._aborted = False
         self.id = stream_id
         #: The peer's message consisted of a header block alone.
@@ -151,6 +155,13 @@ class Stream:
         data, size = self._data.popleft()
         self._connection.give_back(self.id, size)
         return data
+
+    async def share(self) -> None:
+        """To be called for each message: a loop over messages that are all there must not keep everybody waiting."""
+        self._burst += 1
+        if self._burst >= BURST:
+            self._burst = 0
+            await asyncio.sleep(0)
 
     def send_headers(self, headers: Headers, *, end: bool = False) -> None:
         """Send a header block; end: nothing follows. Raises what ended the stream."""
