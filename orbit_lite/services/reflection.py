@@ -24,7 +24,9 @@ __all__ = ["reflection_services"]
 NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 
-def reflection_services(served: Iterable[str], *, descriptors: Iterable[bytes] = ()) -> list[ClosingService]:
+def reflection_services(
+    served: Iterable[str], *, descriptors: Iterable[bytes] = ()
+) -> list[v1.ServerReflectionBase | v1alpha.ServerReflectionBase]:
     """Both versions of the reflection service, for a server that also serves these services.
 
     served: full names. descriptors: serialized FileDescriptorSets of services beyond orbit-lite's own, as
