@@ -239,8 +239,6 @@ class Channel:
             _, connection = await loop.create_connection(
                 self._make, endpoint.host, endpoint.port, ssl=self._ssl, happy_eyeballs_delay=delay
             )
-        if not connection.has_closed:
-            self._connections.add(connection)
         return connection
 
     def _make(self) -> Connection:
@@ -250,7 +248,7 @@ class Channel:
             keep_alive_timeout=self.config.keep_alive_timeout or DEFAULT_KEEP_ALIVE_TIMEOUT,
             tcp_keepalive=self.config.tcp_keepalive,
         )
-        return Connection(settings, on_end=self._ended)
+        return Connection(settings, on_start=self._connections.add, on_end=self._ended)
 
     def _ended(self, connection: Connection) -> None:
         self._connections.discard(connection)

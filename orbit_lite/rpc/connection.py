@@ -58,6 +58,7 @@ class Connection(asyncio.Protocol):
         settings: ConnectionSettings,
         *,
         accept: Callable[[Stream], None] | None = None,
+        on_start: Callable[[Connection], None] | None = None,
         on_end: Callable[[Connection], None] | None = None,
     ) -> None:
         self.settings = settings
@@ -72,6 +73,7 @@ class Connection(asyncio.Protocol):
         self.ended: ConnectionEnded | None = None
         self.goaway: GoAway | None = None
         self._accept = accept
+        self._on_start = on_start
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -119,6 +121,10 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self.peer = _peer_of(transport)
+        if (
+            self._on_start is not None
+        ):  # not before: of a failed TLS handshake a protocol hears nothing, not even the end
+            self._on_start(self)
         tls = transport.get_extra_info("ssl_object")
         if isinstance(tls, ssl.SSLObject) and tls.selected_alpn_protocol() != "h2":
             self._end("the peer did not agree to h2 in the TLS handshake (ALPN)", abort=True)
@@ -241,7 +247,8 @@ class Connection(asyncio.Protocol):
             return
         if code is not None:
             self.h2.send_goaway(code)
-        self.flush()
+        if not abort:
+            self.flush()
         self.ended = ConnectionEnded(reason, by_us=code is ErrorCode.NO_ERROR)
         for timer in (self._preface_timer, self._alive_timer, self._ping_timer):
             if timer is not None:

@@ -5,6 +5,7 @@ into it, and this is all that it changes:
 
 - Events come one frame at a time. `receive_data` raises on a bad frame and loses the events of the good ones before it
   in the same read, so that the outcome would depend on how TCP cut the bytes.
+- A frame that is too large is refused by its header, not after all of it has been stored.
 - GOAWAY leaves the connection usable. h2 closes its state machine when one is sent or received; RFC 9113 §6.8 lets the
   streams that are open go on, and a graceful shutdown consists of two of them.
 - Streams beyond our limit are ours to refuse. h2 ends the connection over them; RFC 9113 §5.1.2 asks for
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import Event
-from h2.exceptions import ProtocolError
+from h2.exceptions import FrameTooLargeError, ProtocolError
 from h2.settings import SettingCodes, Settings
 from hyperframe.exceptions import InvalidPaddingError
 from hyperframe.frame import Frame, GoAwayFrame
@@ -82,12 +83,20 @@ class Http2(H2Connection):
             self.incoming_buffer.max_frame_size = self.max_inbound_frame_size
             for frame in self.incoming_buffer:
                 yield from self._receive_frame(frame)
+            self._check_next_frame()
         except InvalidPaddingError as error:
             self.send_goaway(ErrorCode.PROTOCOL_ERROR)
             raise ProtocolError("padding is longer than the frame") from error
         except ProtocolError as error:
             self.send_goaway(error.error_code)
             raise
+
+    def _check_next_frame(self) -> None:
+        """Refuse an overlong frame by its header: h2 would wait for all of it first, up to 16 MiB."""
+        buffer = self.incoming_buffer
+        waiting: bytes = getattr(buffer, "_data", b"") or getattr(buffer, "data", b"")  # the name differs by version
+        if len(waiting) >= 9 and (length := int.from_bytes(waiting[:3])) > self.max_inbound_frame_size:
+            raise FrameTooLargeError(f"frame of {length} bytes, at most {self.max_inbound_frame_size} are allowed")
 
     def send_goaway(self, code: int, last_stream_id: int | None = None, debug: bytes = b"") -> None:
         """Queue a GOAWAY without closing anything; last_stream_id: by default the last one that the peer opened."""

@@ -196,9 +196,14 @@ class Server:
             keep_alive_timeout=config.keep_alive_timeout,
             tcp_keepalive=config.tcp_keepalive,
         )
-        connection = Connection(settings, accept=self._accept, on_end=self._connections.discard)
+        return Connection(settings, accept=self._accept, on_start=self._started, on_end=self._connections.discard)
+
+    def _started(self, connection: Connection) -> None:
         self._connections.add(connection)
-        return connection
+        if self._closing:  # it was in its TLS handshake meanwhile
+            connection.close("the server was closed")
+        elif self._draining:
+            connection.go_away(final=False)
 
     # ---------------------------------------------------------------- calls
 
@@ -327,7 +332,9 @@ class Server:
                 connection.abort()
             await asyncio.wait(waits)
         for listener in self._listeners:
-            await listener.wait_closed()
+            # Since Python 3.12 this waits for TLS handshakes too, which we cannot end.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(listener.wait_closed(), CLOSE_GRACE)
 
     async def serve_forever(self) -> None:
         """Until `close` was called and has been carried out; being cancelled closes the server."""

@@ -255,7 +255,7 @@ class RawPeer:
 async def close(writer: asyncio.StreamWriter) -> None:
     """Close for good, so that nothing is left for the garbage collector to complain of."""
     writer.close()
-    with suppress(ConnectionError):
+    with suppress(ConnectionError, asyncio.CancelledError):
         await writer.wait_closed()
 
 
