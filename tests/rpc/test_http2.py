@@ -108,4 +108,4 @@ def test_header_blocks_over_the_hard_limit_end_the_connection() -> None:
 def test_a_frame_that_is_too_large_is_refused_by_its_header() -> None:
     _, server = connected()
     with pytest.raises(ProtocolError, match="16777215 bytes, at most 16384"):
-        list(server.receive(b"\xff\xff\xff" + b"\0" * 6))
+        list(server.receive(b"\xff\xff\xff" + b"\0" * 5 + b"\1"))
