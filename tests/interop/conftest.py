@@ -461,7 +461,6 @@ async def connected(request: pytest.FixtureRequest) -> AsyncIterator[Connected]:
     client_kind, server_kind = request.param
     if "grpcio" in client_kind + server_kind:
         pytest.importorskip("grpc", reason="grpcio has no wheel for this Python")
-    pytest.importorskip("google.rpc.status_pb2", reason="googleapis-common-protos is not installed")
     watch = Watch()
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(SERVERS[server_kind](EchoService(watch)))

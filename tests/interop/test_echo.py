@@ -33,6 +33,7 @@ async def test_all_four_kinds_of_calls(connected: Connected, method: str, texts:
 
 @pytest.mark.parametrize("method", ["Unary", "Expand", "Collect", "Chat"])
 async def test_a_failure_keeps_status_text_and_details(connected: Connected, method: str) -> None:
+    pytest.importorskip("google.rpc.status_pb2", reason="googleapis-common-protos is not installed")
     outcome = await connected.client.call(method, ["fail"])
     assert (outcome.status, outcome.message, outcome.replies) == (9, FAILURE, [])
     assert outcome.details == ["BUSY"]
