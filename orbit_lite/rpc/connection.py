@@ -16,6 +16,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -35,6 +36,7 @@ log = logging.getLogger("orbit_lite.rpc")
 
 STREAM_WINDOW = 1 << 20
 CONNECTION_WINDOW = 4 << 20
+OUTPUT_LIMIT = 4 << 20
 TOO_MANY_PINGS = b"too_many_pings"
 
 
@@ -81,6 +83,7 @@ class Connection(asyncio.Protocol):
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._places: deque[asyncio.Future[None]] = deque()
+        self._offers = 0  # places that were offered to waiters and not taken yet
         self._last_received = self._loop.time()
         self._preface_timer: asyncio.TimerHandle | None = None
         self._alive_timer: asyncio.TimerHandle | None = None
@@ -174,10 +177,17 @@ class Connection(asyncio.Protocol):
     # ---------------------------------------------------------------- for streams
 
     def flush(self) -> None:
-        """Hand to the transport what the protocol wants sent."""
+        """Hand to the transport what the protocol wants sent.
+
+        DATA waits while the transport's buffer is full; what piles up there is answers to a peer that asks and does not
+        read, and has an end (CVE-2019-9512, CVE-2019-9515).
+        """
         data = self.h2.data_to_send()
-        if data and self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+        transport = self._transport
+        if data and transport is not None and not transport.is_closing():
+            transport.write(data)
+            if self._paused and transport.get_write_buffer_size() > OUTPUT_LIMIT:
+                self._end("the peer does not read what it asked for", abort=True)
 
     def room(self, stream_id: int) -> int:
         """Bytes that may be sent now, 0 while the transport's buffer is full."""
@@ -207,13 +217,13 @@ class Connection(asyncio.Protocol):
         headers: asked for when they are sent, since they tell the time that is left; what it raises passes through.
         Raises ConnectionEnded with `processed` False: nothing was sent.
         """
-        while True:
-            if self.ended is not None or self.goaway is not None:
-                reason = self.ended.reason if self.ended is not None else self._goaway_text()
-                raise ConnectionEnded(reason, processed=False)
-            if self.h2.can_open_stream and not self._paused:
-                break
+        was_offered = False
+        while self._free_places() <= 0 or (self._places and not was_offered):
             await self._wait_for_place()
+            was_offered = True
+        if self.ended is not None or self.goaway is not None:
+            reason = self.ended.reason if self.ended is not None else self._goaway_text()
+            raise ConnectionEnded(reason, processed=False)
         try:
             stream_id = self.h2.get_next_available_stream_id()
         except NoAvailableStreamIDError as error:
@@ -340,27 +350,35 @@ class Connection(asyncio.Protocol):
             stream.on_progress()
         self._offer_places()
 
+    def _free_places(self) -> int:
+        """Streams that may be opened now; without end when the connection has ended, so that nobody waits for it."""
+        if self.ended is not None or self.goaway is not None:
+            return LAST_STREAM_ID
+        return 0 if self._paused else self.h2.free_streams - self._offers
+
     async def _wait_for_place(self) -> None:
+        """First come, first served: an offered place is taken at once or passed on."""
         place = self._loop.create_future()
         self._places.append(place)
         try:
             await place
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
-                self._offer_places()  # it was offered to us: pass it on
+            if place.cancelled():
+                with suppress(ValueError):
+                    self._places.remove(place)
+            else:
+                self._offers -= 1
+                self._offer_places()
             raise
-        finally:
-            if place in self._places:
-                self._places.remove(place)
+        self._offers -= 1
 
     def _offer_places(self) -> None:
-        """Wake those who wait to open a stream, first come first served; they look again for themselves."""
-        gone = self.ended is not None or self.goaway is not None
-        free = self.h2.remote_settings.max_concurrent_streams - self.h2.open_outbound_streams
-        while self._places and (gone or (free > 0 and not self._paused)):
+        free = self._free_places()
+        while self._places and free > 0:
             place = self._places.popleft()
             if not place.done():
                 place.set_result(None)
+                self._offers += 1
                 free -= 1
 
     # ---------------------------------------------------------------- timers

@@ -73,10 +73,10 @@ def current_call() -> CallContext | None:
 
 @contextmanager
 def call_scope(call: CallContext) -> Iterator[None]:
-    """Within the block `call` is the current call, and its deadline caps the calls made there."""
+    """Within the block `call` is the current call, and its deadline, nobody else's, caps the calls made there."""
     token = _current.set(call)
     try:
-        with deadline_scope(call.deadline):
+        with deadline_scope(call.deadline, inherit=False):
             yield
     finally:
         _current.reset(token)

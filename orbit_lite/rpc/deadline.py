@@ -63,12 +63,13 @@ def current_deadline() -> Deadline | None:
 
 
 @contextmanager
-def deadline_scope(deadline: Deadline | None) -> Iterator[Deadline | None]:
+def deadline_scope(deadline: Deadline | None, *, inherit: bool = True) -> Iterator[Deadline | None]:
     """Within the block, every call ends by `deadline`, or by the enclosing block's where that is earlier.
 
-    Yields the deadline in force.
+    inherit=False: the enclosing block does not count. A server's handlers run in a copy of the context in which it was
+    started, whose deadline is not theirs. Yields the deadline in force.
     """
-    effective = Deadline.min(deadline, _current.get())
+    effective = Deadline.min(deadline, _current.get()) if inherit else deadline
     token = _current.set(effective)
     try:
         yield effective

@@ -8,6 +8,7 @@ import secrets
 from grpclib.exceptions import GRPCError  # raised by the services that betterproto generates, and by users' own
 
 from orbit_lite.errors import OrbitError, Status
+from orbit_lite.rpc.context import current_call
 from orbit_lite.rpc.errors import RpcError, StatusReply
 
 __all__ = ["status_of"]
@@ -32,5 +33,7 @@ def status_of(exception: BaseException) -> StatusReply:
         return StatusReply(exception.code, text, exception.details, metadata)
     reference = secrets.token_hex(4)
     kind = type(exception).__name__
-    log.error("handler failed: %s, reference %s", kind, reference, exc_info=exception)
+    call = current_call()
+    extra = {} if call is None else {"method": call.method, "peer": str(call.peer)}
+    log.error("handler failed: %s, reference %s", kind, reference, exc_info=exception, extra=extra)
     return StatusReply(Status.UNKNOWN, f"{kind} in the handler; reference {reference}")

@@ -50,6 +50,9 @@ class GoAway(Event):
 class Http2(H2Connection):
     """One connection's protocol state. See h2's documentation for everything that is not here."""
 
+    #: Closed streams that are remembered, to tell late frames from wrong ones: 65536 of them take 6 MiB a connection.
+    MAX_CLOSED_STREAMS = 4096
+
     def __init__(self, *, client: bool, streams: int, stream_window: int, connection_window: int) -> None:
         # Header rules are checked above, where a violation can be answered on its stream: h2 would end the connection.
         super().__init__(
@@ -113,9 +116,9 @@ class Http2(H2Connection):
         return 0
 
     @property
-    def can_open_stream(self) -> bool:
-        """Whether the peer's limit allows one more stream."""
-        return self.open_outbound_streams < self.remote_settings.max_concurrent_streams
+    def free_streams(self) -> int:
+        """How many more streams the peer's limit allows; negative when it was lowered."""
+        return self.remote_settings.max_concurrent_streams - self.open_outbound_streams
 
     def room(self, stream_id: int) -> int:
         """Bytes of DATA that the peer's windows allow on a stream, not above one frame's size; may be negative."""

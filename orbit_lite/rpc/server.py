@@ -248,14 +248,17 @@ class Server:
         task.add_done_callback(self._done)
 
     async def _run(self, call: ServerCall[Any, Any], route: _Route) -> None:
+        with call_scope(call.context):
+            await self._serve(call, route)
+
+    async def _serve(self, call: ServerCall[Any, Any], route: _Route) -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
         timer = None
         if call.deadline is not None:
             timer = loop.call_later(call.deadline.remaining(), self._expire, call, asyncio.current_task())
         try:
-            with call_scope(call.context):
-                await route.func(call)
+            await route.func(call)
             call.finish(call.ok())
         except asyncio.CancelledError:
             # By the server itself the call is over already; else something that the handler awaited was cancelled.
@@ -285,6 +288,7 @@ class Server:
         if task.cancelled():  # before its first step: `_run` had no chance
             call.finish(StatusReply(Status.CANCELLED, "cancelled before the handler began"))
             call.release()
+            self.stats.record(call.method.path, 0.0, error=True)
         elif (error := task.exception()) is not None:
             log.error("server defect in %s", quote(call.method.path), exc_info=error)
 

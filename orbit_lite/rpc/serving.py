@@ -200,9 +200,9 @@ class ServerCall(Generic[Q, R]):
         """Call `then` when the peer cancels or is lost."""
 
         def abandoned() -> None:
-            if self.status is None:
+            if self.status is None:  # else the handler has said all that it had to, and may finish its work
                 self.is_abandoned = True
-            then()
+                then()
 
         self._stream.on_failure = abandoned
 

@@ -143,6 +143,8 @@ class Stream:
     async def wait_headers(self) -> Headers:
         """The message's head. Raises what ended the stream before it came."""
         while self.headers is None or self._aborted:
+            if self.receive_ended and self.failure is None:
+                raise StreamReset(ErrorCode.PROTOCOL_ERROR, by_peer=True)  # DATA alone is no message
             await self._wait()
         return self.headers
 

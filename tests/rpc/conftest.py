@@ -44,6 +44,9 @@ class MemoryTransport(asyncio.Transport):
         if not self.is_held:
             asyncio.get_running_loop().call_soon(self.deliver)
 
+    def get_write_buffer_size(self) -> int:
+        return len(self._queue)
+
     def deliver(self) -> None:
         """Let the other end receive what is under way."""
         data, self._queue = bytes(self._queue), bytearray()

@@ -114,6 +114,7 @@ async def test_a_good_answer_gives_message_and_metadata(raw_server: RawServer) -
         ([HEAD, b"\1" + MESSAGE[1:]], Internal, "compressed"),
         ([HEAD, b"\0\0\0\0\2\x0a\xff", (*OK,)], Internal, "cannot be decoded"),
         ([HEAD, b"\0\xff\xff\xff\xff"], ResourceExhausted, "4294967295 bytes"),
+        ([HEAD, MESSAGE, 0], Internal, "NO_ERROR"),
         ([[(":status", "103")], [(":status", "103")], (*HEAD, ("grpc-status", "5"))], NotFound, ""),
     ],
 )

@@ -76,6 +76,35 @@ async def test_a_place_offered_to_a_waiter_that_was_cancelled_goes_to_the_next(p
     assert two.done()
 
 
+async def test_nobody_overtakes_those_who_wait(pair: MakePair) -> None:
+    joined = await pair(max_streams=1)
+    first = await joined.client.open_stream(request)
+    waiting = asyncio.create_task(joined.client.open_stream(request))
+    await joined.settle()
+    first.reset(ErrorCode.CANCEL)
+    await joined.settle()
+    joined.accepted[0].release()
+    first.release()  # the place is on its way to `waiting`
+    newcomer = asyncio.create_task(joined.client.open_stream(request))
+    await joined.settle()
+    assert waiting.done()
+    assert not newcomer.done()
+    newcomer.cancel()
+
+
+async def test_a_peer_that_asks_and_does_not_read_is_dropped(pair: MakePair) -> None:
+    joined = await pair()
+    joined.to_client.is_held = True
+    joined.server.pause_writing()
+    ping = b"\0\0\x08\x06\0\0\0\0\0" + b"\0" * 8
+    for _ in range(600):
+        joined.server.data_received(ping * 1000)
+        if joined.server.ended is not None:
+            break
+    assert joined.server.ended is not None
+    assert "does not read" in joined.server.ended.reason
+
+
 async def test_a_place_is_held_until_the_handler_has_ended(pair: MakePair) -> None:
     joined = await pair(max_streams=1)
     first = await joined.client.open_stream(request)

@@ -73,9 +73,9 @@ def test_streams_over_the_limit_are_reported_not_punished() -> None:
 
 def test_the_limit_of_the_peer_is_respected() -> None:
     client, _ = connected(streams=1)
-    assert client.can_open_stream
+    assert client.free_streams == 1
     client.send_headers(1, HEADERS)
-    assert not client.can_open_stream
+    assert client.free_streams == 0
 
 
 def test_a_push_is_refused() -> None:

@@ -18,6 +18,7 @@ from orbit_lite.rpc import (
     Aborted,
     Cancelled,
     Channel,
+    Deadline,
     DeadlineExceeded,
     Internal,
     NotFound,
@@ -30,6 +31,7 @@ from orbit_lite.rpc import (
     UnknownError,
     current_call,
     current_deadline,
+    deadline_scope,
 )
 
 if TYPE_CHECKING:
@@ -673,3 +675,15 @@ async def test_a_deadline_passes_on_to_the_calls_of_a_handler(serve: Serve) -> N
         await outer.unary(timeout=0.05)
     assert caught.value.code is Status.DEADLINE_EXCEEDED
     await until(lambda: inner.server.in_flight == outer.server.in_flight == 0)
+
+
+async def test_the_context_in_which_a_server_was_started_does_not_bind_its_handlers(serve: Serve) -> None:
+    async def handler(stream: Any) -> None:
+        await stream.recv_message()
+        await stream.send_message(StringValue(str(current_deadline())))
+
+    with deadline_scope(Deadline.after(-1.0)):
+        served = await serve(handler, Cardinality.UNARY_STREAM)
+    async with served.call() as call:
+        await call.send_message(StringValue(""))
+        assert await call.recv_message() == StringValue("None")
