@@ -129,6 +129,17 @@ async def test_every_bad_answer_is_an_error_that_names_peer_and_method(
     assert caught.value.method == PATH
 
 
+async def test_data_without_a_head_is_no_answer(raw_server: RawServer) -> None:
+    async def script(peer: RawPeer) -> None:
+        await peer.next(DataFrame)
+        peer.data(1, MESSAGE, end=True)
+        await peer.closed()
+
+    channel = await raw_server(script)
+    with pytest.raises((Internal, ConnectionLost)):
+        await unary(channel)
+
+
 async def test_a_second_reply_to_a_unary_call_is_an_error(raw_server: RawServer) -> None:
     channel = await raw_server(answer(HEAD, MESSAGE, MESSAGE, (*OK,)))
     async with call_of(channel) as call:
