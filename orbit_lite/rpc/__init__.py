@@ -32,6 +32,8 @@ from orbit_lite.rpc.errors import (
 from orbit_lite.rpc.failures import status_of
 from orbit_lite.rpc.metadata import Metadata, MetadataError
 from orbit_lite.rpc.method import Cardinality, Method
+from orbit_lite.rpc.pool import ConnectionPool, EndpointStats, PooledChannel, PoolStats
+from orbit_lite.rpc.retry import RetryBudget, RetryPolicy
 from orbit_lite.rpc.server import DrainResult, Server
 from orbit_lite.rpc.serving import ServerCall
 from orbit_lite.rpc.status import Status
@@ -44,11 +46,13 @@ __all__ = [
     "Cardinality",
     "Channel",
     "ClientCall",
+    "ConnectionPool",
     "DataLoss",
     "Deadline",
     "DeadlineExceeded",
     "DrainResult",
     "Endpoint",
+    "EndpointStats",
     "FailedPrecondition",
     "Internal",
     "InvalidArgument",
@@ -60,8 +64,12 @@ __all__ = [
     "Peer",
     "PermissionDenied",
     "PoolConfig",
+    "PoolStats",
+    "PooledChannel",
     "ResourceExhausted",
+    "RetryBudget",
     "RetryConfig",
+    "RetryPolicy",
     "RpcError",
     "Server",
     "ServerCall",
