@@ -17,17 +17,22 @@ from orbit_lite.services.health_client import HealthClient
 from orbit_lite.services.peers import PeerStreams
 from orbit_lite.services.reflection import reflection_services
 from orbit_lite.services.reflection_client import ReflectionClient
+from orbit_lite.services.sender import BroadcastResult, Delivery, GrpcTransactionMessageSender
 from orbit_lite.services.stream import InvocationStream
 from orbit_lite.services.stream_config import StreamConfig
+from orbit_lite.services.transactions import OrbitTransactionService
 
 __all__ = [
     "ActorListing",
     "AdminClient",
     "Announcement",
+    "BroadcastResult",
+    "Delivery",
     "DrainOutcome",
     "DrainSummary",
     "EndpointReport",
     "GrpcHealthService",
+    "GrpcTransactionMessageSender",
     "HealthClient",
     "HealthState",
     "HealthWatch",
@@ -39,6 +44,7 @@ __all__ = [
     "NodeView",
     "OrbitConnectionService",
     "OrbitHealthService",
+    "OrbitTransactionService",
     "PeerStreams",
     "ReflectionClient",
     "ServingStatus",
