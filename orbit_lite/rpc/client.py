@@ -26,7 +26,7 @@ from orbit_lite.rpc.method import Method, decoder
 from orbit_lite.rpc.status import ErrorCode, status_of_reset
 from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset
 
-__all__ = ["ClientCall"]
+__all__ = ["Caller", "ClientCall"]
 
 log = logging.getLogger("orbit_lite.rpc")
 
@@ -102,9 +102,8 @@ class ClientCall(Generic[Q, R]):
         """Send a message, waiting while the peer's flow control says so. end: it is the last one.
 
         A message that cannot be encoded or is over the size limit raises SerializationError or ResourceExhausted;
-        nothing of it is sent, and the call goes on. Once the server has ended the
-        call with OK, a message is dropped, since nobody waits for it; tasks other than the call's own are told by a
-        Cancelled error, so that they stop.
+        nothing of it is sent, and the call goes on. Once the server has ended the call with OK, a message is dropped,
+        since nobody waits for it; tasks other than the call's own are told by a Cancelled error, so that they stop.
         """
         self._watch_sender()
         framed = self._frame(message)
@@ -217,7 +216,7 @@ class ClientCall(Generic[Q, R]):
         with self._translated():
             message = await self._next()
             if message is None:
-                self._settle(cast(Stream, self._stream))
+                self._finish()
                 if self._received == 0 and not self.method.server_streaming:
                     raise Internal("the server ended the call with OK but without its reply")
                 return None
@@ -235,7 +234,7 @@ class ClientCall(Generic[Q, R]):
         with self._translated():
             while await self._next() is not None:
                 pass
-            self._settle(cast(Stream, self._stream))
+            self._finish()
 
     async def _next(self) -> bytes | None:
         stream = cast(Stream, self._stream)
@@ -243,9 +242,6 @@ class ClientCall(Generic[Q, R]):
         while (message := self._reader.next()) is None:
             data = await stream.read()
             if not data:
-                outcome = self._outcome or read_outcome(stream.trailers or [])
-                if outcome.status is Status.OK:
-                    self._reader.end()
                 return None
             self._reader.feed(data)
         return message
@@ -297,6 +293,11 @@ class ClientCall(Generic[Q, R]):
         """The response is complete: learn how the call ended. Raises its error."""
         if self._outcome is None and stream.receive_ended:
             self._conclude(read_outcome((stream.headers if stream.is_head_only else stream.trailers) or []))
+
+    def _finish(self) -> None:
+        """Everything was received: raise the call's error, or a message that was cut off under an OK."""
+        self._settle(cast(Stream, self._stream))
+        self._reader.end()
 
     def _conclude(self, outcome: Outcome) -> None:
         self._outcome = outcome

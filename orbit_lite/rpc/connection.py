@@ -229,7 +229,12 @@ class Connection(asyncio.Protocol):
         except NoAvailableStreamIDError as error:
             self.goaway = GoAway(LAST_STREAM_ID, ErrorCode.NO_ERROR, b"")
             raise ConnectionEnded("the connection has used up its stream ids", processed=False) from error
-        self.h2.send_headers(stream_id, headers(), end_stream=end)
+        try:
+            fields = headers()
+        except Exception:
+            self._offer_places()  # the place was not used after all
+            raise
+        self.h2.send_headers(stream_id, fields, end_stream=end)
         stream = self.streams[stream_id] = Stream(self, stream_id, send_ended=end)
         self.flush()
         return stream
@@ -260,6 +265,7 @@ class Connection(asyncio.Protocol):
         if not abort:
             self.flush()
         self.ended = ConnectionEnded(reason, by_us=code is ErrorCode.NO_ERROR)
+        log.debug("= %s", self)
         for timer in (self._preface_timer, self._alive_timer, self._ping_timer):
             if timer is not None:
                 timer.cancel()
@@ -320,6 +326,7 @@ class Connection(asyncio.Protocol):
     def _settings(self) -> None:
         if not self._ready.done():
             self._ready.set_result(None)
+            log.debug("= %s open", self)
         if self._preface_timer is not None:
             self._preface_timer.cancel()
             self._preface_timer = None

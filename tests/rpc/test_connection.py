@@ -76,6 +76,22 @@ async def test_a_place_offered_to_a_waiter_that_was_cancelled_goes_to_the_next(p
     assert two.done()
 
 
+async def test_a_place_that_is_not_used_after_all_goes_to_the_next(pair: MakePair) -> None:
+    joined = await pair(max_streams=1)
+    first = await joined.client.open_stream(request)
+
+    def no_time_left() -> Headers:
+        raise TimeoutError
+
+    late = asyncio.create_task(joined.client.open_stream(no_time_left))
+    second = asyncio.create_task(joined.client.open_stream(request))
+    await joined.settle()
+    await leave(joined, first)
+    with pytest.raises(TimeoutError):
+        await late
+    assert second.done()
+
+
 async def test_nobody_overtakes_those_who_wait(pair: MakePair) -> None:
     joined = await pair(max_streams=1)
     first = await joined.client.open_stream(request)
