@@ -124,10 +124,11 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self.peer = _peer_of(transport)
-        if (
-            self._on_start is not None
-        ):  # not before: of a failed TLS handshake a protocol hears nothing, not even the end
+        # Not before this: of a TLS handshake that fails a protocol hears nothing, not even the end.
+        if self._on_start is not None:
             self._on_start(self)
+        if self.ended is not None:
+            return
         tls = transport.get_extra_info("ssl_object")
         if isinstance(tls, ssl.SSLObject) and tls.selected_alpn_protocol() != "h2":
             self._end("the peer did not agree to h2 in the TLS handshake (ALPN)", abort=True)
@@ -326,7 +327,7 @@ class Connection(asyncio.Protocol):
     def _settings(self) -> None:
         if not self._ready.done():
             self._ready.set_result(None)
-            log.debug("= %s open", self)
+            log.debug("= %s", self)
         if self._preface_timer is not None:
             self._preface_timer.cancel()
             self._preface_timer = None

@@ -13,6 +13,7 @@ import betterproto
 
 from orbit_lite import codec
 from orbit_lite.errors import SerializationError, Status
+from orbit_lite.rpc.method import encode
 
 __all__ = ["StatusDetail", "decode_details", "encode_details"]
 
@@ -70,5 +71,5 @@ def _pack(detail: object) -> _Any:
     name = getattr(getattr(detail, "DESCRIPTOR", None), "full_name", None)
     serialize = getattr(detail, "SerializeToString", None)
     if isinstance(name, str) and callable(serialize):
-        return _Any(type_url=_TYPE_URL + name, value=serialize())
+        return _Any(type_url=_TYPE_URL + name, value=encode(detail, type(detail)))
     raise SerializationError(f"status detail of type {type(detail).__name__}: must be a StatusDetail or an Any")

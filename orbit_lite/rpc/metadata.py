@@ -83,8 +83,8 @@ class Metadata:
         """As headers. Raises MetadataError, which names what may not be sent and why."""
         headers: Headers = []
         for name, value in self._pairs:
-            if not _NAME.fullmatch(name):
-                raise MetadataError(f"metadata name {quote(name)!r}: only 0-9 a-z _ . - are allowed")
+            if not isinstance(name, str) or not _NAME.fullmatch(name):  # type: ignore[redundant-expr]  # types may lie
+                raise MetadataError(f"metadata name {quote(str(name))!r}: only 0-9 a-z _ . - are allowed")
             if _is_reserved(name):
                 raise MetadataError(f"metadata name {name!r} is reserved")
             if name.endswith("-bin"):

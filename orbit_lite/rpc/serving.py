@@ -229,4 +229,6 @@ class ServerCall(Generic[Q, R]):
 
     def release(self) -> None:
         """The handler has ended: free its place on the connection."""
+        if not self.is_over:  # nobody could say how it ended; the caller must not wait for it
+            self._stream.reset(ErrorCode.INTERNAL_ERROR)
         self._stream.release()

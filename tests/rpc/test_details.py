@@ -42,6 +42,21 @@ def test_google_protobuf_reads_what_we_write_and_the_other_way_round() -> None:
     assert error_details_pb2.ErrorInfo.FromString(detail.value) == retry
 
 
+class Broken:
+    """Looks like a google.protobuf message and cannot be serialized."""
+
+    class DESCRIPTOR:
+        full_name = "test.Broken"
+
+    def SerializeToString(self) -> bytes:  # noqa: N802  # google.protobuf's name
+        raise RuntimeError("cannot")
+
+
+def test_a_message_that_cannot_be_written_is_refused() -> None:
+    with pytest.raises(SerializationError, match="Broken cannot be written: cannot"):
+        encode_details(Status.ABORTED, "", [Broken()])
+
+
 def test_what_is_no_message_is_refused() -> None:
     with pytest.raises(SerializationError, match="status detail of type str"):
         encode_details(Status.ABORTED, "", ["text"])

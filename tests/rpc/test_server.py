@@ -325,6 +325,17 @@ async def test_an_error_of_the_domain_travels_with_its_code_and_text(serve: Serv
         await served.unary()
 
 
+async def test_details_and_metadata_that_cannot_be_sent_do_not_keep_the_error_back(serve: Serve) -> None:
+    async def handler(stream: Any) -> None:
+        wrong: Any = [(b"x", "1"), ("y", 2), ("z", "3")]
+        raise Aborted("why", details=[object()], metadata=wrong)
+
+    served = await serve(handler)
+    with pytest.raises(Aborted, match="why") as caught:
+        await served.unary()
+    assert caught.value.metadata == (("z", "3"),)
+
+
 class Unusual(BaseException):
     """Neither an Exception nor an end of the program."""
 
