@@ -31,8 +31,8 @@ class StreamConfig:
     backoff_multiplier: float = 2.0
     """Factor by which that bound grows with each further attempt."""
 
-    backoff_max: float = 5.0
-    """Value above which that bound does not grow."""
+    backoff_max: float = 1.0
+    """Value above which that bound does not grow. Small, since calls wait for it; a pool adds its own between dials."""
 
     def __post_init__(self) -> None:
         for name, low, high in (

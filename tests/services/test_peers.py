@@ -11,7 +11,7 @@ import pytest
 
 from orbit_lite.errors import ConnectionLost, Executed, NodeNotFound
 from orbit_lite.model import AddressableReference, InvocationRequest, Json, NodeId
-from orbit_lite.rpc import Channel
+from orbit_lite.rpc import Channel, ConnectionPool
 from orbit_lite.services import OrbitConnectionService, PeerStreams, StreamConfig
 
 SELF, PEER = NodeId("n1"), NodeId("n2")
@@ -122,3 +122,16 @@ async def test_closing_ends_all_streams_and_refuses_new_calls(cluster: Cluster, 
         await peers.invoke(PEER, request())
     assert refused.value.executed is Executed.NO
     await until(lambda: service.in_flight == 0)
+
+
+async def test_streams_run_over_the_connections_of_a_pool(cluster: Cluster, until: Any) -> None:
+    endpoint = await cluster.add(PEER)
+    async with ConnectionPool() as pool:
+        peers = PeerStreams(SELF, cluster, pool)
+        waiting = asyncio.create_task(peers.invoke(PEER, request("wait")))
+        assert await peers.invoke(PEER, request()) == ["(default:n1)", 0]
+        assert pool.channel(endpoint).open_streams == 1
+        await peers.close()
+        with pytest.raises(ConnectionLost):
+            await waiting
+        await until(lambda: pool.channel(endpoint).open_streams == 0)

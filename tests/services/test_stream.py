@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
+import grpclib.server
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -637,3 +639,18 @@ async def test_many_large_answers_to_a_slow_reader_arrive_whole(connect: Any) ->
     results = await asyncio.gather(*(start(stream) for _ in range(20)))
     assert {len(str(result)) for result in results} == {200_000}
     await stream.close()
+
+
+async def test_the_service_runs_on_grpclibs_own_server_too() -> None:
+    service = OrbitConnectionService(PEER, Echo())
+    server = grpclib.server.Server([service])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        await server.start(sock=listener)
+        async with Channel("127.0.0.1", port) as channel:
+            stream = InvocationStream(channel)
+            assert await asyncio.gather(*(start(stream, f"m{n}") for n in range(20))) == [f"m{n}" for n in range(20)]
+            await stream.close()
+        server.close()
+        await server.wait_closed()
+    assert service.in_flight == 0
