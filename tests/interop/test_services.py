@@ -5,20 +5,37 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from importlib.resources import files
 from typing import Any
 
 import pytest
 
 from orbit_lite.errors import InvocationFailed
-from orbit_lite.model import InvocationRequest, Json, NodeId
+from orbit_lite.model import (
+    AddressableReference,
+    InvocationRequest,
+    Json,
+    NodeCapabilities,
+    NodeId,
+    NodeInfo,
+    NodeStatus,
+    TransactionMessage,
+    TransactionState,
+)
 from orbit_lite.rpc import Server
 from orbit_lite.services import (
+    ActorListing,
+    Announcement,
+    DrainSummary,
     GrpcHealthService,
     HealthState,
+    NodeAdminService,
+    NodeReport,
+    NodeView,
     OrbitConnectionService,
     OrbitHealthService,
+    OrbitTransactionService,
     ServingStatus,
     reflection_services,
 )
@@ -27,6 +44,7 @@ pytest.importorskip("grpc", reason="grpcio has no wheel for this Python")
 pytestmark = pytest.mark.interop
 
 NODE = NodeId("interop")
+INFO = NodeInfo(NODE, "http://127.0.0.1:1", 1, NodeCapabilities(("Echo",)), NodeStatus.ACTIVE)
 
 
 class Handler:
@@ -45,6 +63,38 @@ class Handler:
         if request.method == "fail":
             raise InvocationFailed.of(request.method, request.reference.addressable_type, "läuft nicht ☺")
         return [request.method, json.loads(request.arguments)]
+
+
+class Participant:
+    """Takes every transaction message and keeps it."""
+
+    def __init__(self) -> None:
+        self.received: list[str] = []
+
+    async def handle(self, target: AddressableReference, message: TransactionMessage, *, sender: NodeId) -> None:
+        self.received.append(f"{type(message).__name__} to {target} from {sender}")
+
+    async def status(self, transaction_id: str) -> tuple[TransactionState, tuple[AddressableReference, ...]] | None:
+        return None
+
+
+class Administration:
+    """A node as its administration sees it."""
+
+    async def status(self) -> NodeReport:
+        return NodeReport(node=INFO, cluster_id="c", version="1", python="3", uptime=1.5)
+
+    async def nodes(self) -> Sequence[NodeView]:
+        return (NodeView(node=INFO, reachable=True, is_self=True),)
+
+    async def actors(self, addressable_type: str | None, limit: int | None) -> ActorListing:
+        return ActorListing((), 0)
+
+    async def drain(self, timeout: float | None, *, stop: bool) -> DrainSummary:
+        return DrainSummary(3, 1)
+
+    async def announce(self, announcement: Announcement) -> Announcement:
+        return Announcement(INFO, "c", 7)
 
 
 class Messages:
@@ -88,13 +138,21 @@ def health() -> HealthState:
 
 
 @pytest.fixture
-async def server(health: HealthState) -> AsyncIterator[Server]:
-    served = ["orbit.shared.ConnectionService", "orbit.shared.HealthService", "grpc.health.v1.Health"]
+def participant() -> Participant:
+    return Participant()
+
+
+@pytest.fixture
+async def server(health: HealthState, participant: Participant) -> AsyncIterator[Server]:
+    transactions = OrbitTransactionService(NODE)
+    transactions.set_default_handler(participant)
     services: list[Any] = [
         OrbitConnectionService(NODE, Handler()),
         OrbitHealthService(health),
         GrpcHealthService(health),
-        *reflection_services(served),
+        transactions,
+        NodeAdminService(Administration()),
+        *reflection_services(["orbit.shared.ConnectionService"]),
     ]
     async with Server(services) as server:
         await server.start("127.0.0.1", 0)
@@ -165,6 +223,72 @@ async def test_invocations_on_a_stream_are_answered_in_any_order(channel: Any, m
     await call.done_writing()
     grpc = importlib.import_module("grpc")
     assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_transaction_messages_reach_their_participant_once(
+    channel: Any, messages: Messages, participant: Participant
+) -> None:
+    send = messages.method(channel, "orbit.transactions.TransactionService/SendTransactionMessage")
+    request = messages("orbit.transactions.TransactionMessageRequest")(
+        sender_node_id="(default:coordinator)", target_actor_type="Account", target_actor_key="ä"
+    )
+    identity = request.message.commit.transaction_id
+    identity.id, identity.coordinator_node, identity.created_at = "t-1", "(default:coordinator)", 1_700_000_000_000
+    for _ in range(2):
+        assert (await send(request)).success
+    assert participant.received == ["Commit to Account:ä from (default:coordinator)"]
+
+    broadcast = messages.method(channel, "orbit.transactions.TransactionService/BroadcastTransactionMessage")
+    to_all = messages("orbit.transactions.BroadcastMessageRequest")(
+        sender_node_id="coordinator", message=request.message
+    )
+    for key in "bc":
+        to_all.targets.add(actor_type="Account", actor_key=key)
+    answer = await broadcast(to_all)
+    assert (answer.successful_sends, answer.failed_sends, list(answer.errors)) == (2, 0, [])
+
+    check = messages.method(channel, "orbit.transactions.TransactionService/TransactionHealthCheck")
+    assert (await check(messages("orbit.transactions.HealthCheckRequest")(node_id="x"))).status == 1
+    status = messages.method(channel, "orbit.transactions.TransactionService/GetTransactionStatus")
+    asked = messages("orbit.transactions.TransactionStatusRequest")()
+    asked.transaction_id.CopyFrom(identity)
+    assert not (await status(asked)).found
+
+
+async def test_a_node_is_administered(channel: Any, messages: Messages) -> None:
+    def method(name: str) -> Any:
+        return messages.method(channel, f"orbit.lite.NodeAdmin/{name}")
+
+    report = await method("GetStatus")(messages("orbit.lite.GetStatusRequest")())
+    assert (report.node.id.key, report.cluster_id, report.uptime_ms) == ("interop", "c", 1500)
+    nodes = await method("ListNodes")(messages("orbit.lite.ListNodesRequest")())
+    assert [view.node.id.key for view in nodes.nodes] == ["interop"]
+    await method("ListActors")(messages("orbit.lite.ListActorsRequest")())
+    drained = await method("Drain")(messages("orbit.lite.DrainRequest")())  # loopback may
+    assert str(drained)
+    announcement = messages("orbit.lite.AnnounceRequest")(node=report.node, cluster_id="c", incarnation=1)
+    assert (await method("Announce")(announcement)).incarnation == 7
+
+
+async def test_every_method_understands_an_empty_request(server: Server, channel: Any, messages: Messages) -> None:
+    """Nothing crashes, nothing hangs: an answer, or a status that says what is missing."""
+    grpc = importlib.import_module("grpc")
+    allowed = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "DEADLINE_EXCEEDED"}
+    for path in server.methods:
+        service, _, name = path[1:].partition("/")
+        descriptor = messages.pool.FindServiceByName(service).FindMethodByName(name)
+        request = messages.factory.GetMessageClass(descriptor.input_type)()
+        method = messages.method(channel, path[1:])
+        call = method(iter([request]) if descriptor.client_streaming else request, timeout=0.2)
+        try:
+            if descriptor.server_streaming:
+                async for _ in call:
+                    pass
+            else:
+                await call
+        except grpc.RpcError:
+            pass
+        assert (await call.code()).name in allowed, path
 
 
 async def test_the_services_reflect_themselves_to_grpcios_client(server: Server) -> None:
