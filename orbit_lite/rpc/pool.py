@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import random
 import ssl as tls
@@ -116,7 +117,9 @@ class _Line:
 
     def _start_dial(self, delay: float) -> None:
         self.assignment.dialling()
-        self.dial = asyncio.create_task(self._dial(delay), name=f"pool dial {self.endpoint.url}")
+        self.dial = asyncio.get_running_loop().create_task(
+            self._dial(delay), name=f"pool dial {self.endpoint.url}", context=contextvars.Context()
+        )
 
     async def _wait_for_dial(self) -> None:
         """Wait for the dial that is under way. Raises the waiter's own ConnectError when it fails."""

@@ -81,9 +81,20 @@ class _Route:
 class Server:
     """Serves `handlers`. Use it as `async with Server(handlers) as server: await server.start(…)`."""
 
-    def __init__(self, handlers: Iterable[Servable], *, config: ServerConfig | None = None) -> None:
-        """Raises ConfigurationError when two handlers serve the same method."""
+    def __init__(
+        self,
+        handlers: Iterable[Servable],
+        *,
+        config: ServerConfig | None = None,
+        guard: Callable[[CallContext], None] | None = None,
+    ) -> None:
+        """Raises ConfigurationError when two handlers serve the same method.
+
+        guard: asked before each handler, with the registered path and never the peer's spelling of it; what it raises
+        is the answer, and the handler does not run.
+        """
         self.config = config or ServerConfig()
+        self._guard = guard
         self.stats = CallStats()
         self._routes: dict[str, _Route] = {}
         for servable in handlers:
@@ -258,6 +269,8 @@ class Server:
         if call.deadline is not None:
             timer = loop.call_later(call.deadline.remaining(), self._expire, call, asyncio.current_task())
         try:
+            if self._guard is not None:
+                self._guard(call.context)
             await route.func(call)
             call.finish(call.ok())
         except asyncio.CancelledError:
