@@ -11,12 +11,12 @@ import ipaddress
 import logging
 import platform
 import ssl as tls
+import sys
 import warnings
 from collections.abc import Callable
 from types import TracebackType
 from typing import TypeVar
 
-import orbit_lite
 from orbit_lite.errors import ConnectError
 from orbit_lite.rpc.client import ClientCall
 from orbit_lite.rpc.config import SHORTEST_KEEP_ALIVE, TransportConfig
@@ -34,9 +34,9 @@ log = logging.getLogger("orbit_lite.rpc")
 Q = TypeVar("Q")
 R = TypeVar("R")
 
-# Form: grpc/doc/PROTOCOL-HTTP2.md, `User-Agent`.
+# Form: grpc/doc/PROTOCOL-HTTP2.md, `User-Agent`. The version is looked up, not imported: the package's top is above us.
 USER_AGENT = (
-    f"grpc-python-orbit-lite/{orbit_lite.__version__} "
+    f"grpc-python-orbit-lite/{sys.modules['orbit_lite'].__version__} "
     f"({platform.python_implementation().lower()} {platform.python_version()})"
 )
 #: Seconds between trying one address of a name and trying the next beside it (RFC 8305 §5).
