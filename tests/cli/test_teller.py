@@ -151,7 +151,8 @@ async def test_nothing_new_is_begun_while_too_much_is_in_doubt() -> None:
 
 async def test_settling_gives_up_in_time_and_knows_that_it_does_not_know() -> None:
     async def never(reference: AddressableReference, method: str, arguments: Sequence[Json]) -> Json:
-        return await asyncio.get_running_loop().create_future()
+        await asyncio.Event().wait()
+        raise AssertionError
 
     runs = runs_of(("a", "b", 1))
     await Teller(never, pause=0.0).settle(runs, time_limit=0.01)

@@ -1,0 +1,257 @@
+"""What became of the input: every row, every account, whether money was conserved, and what each node did.
+
+Computed from what was heard; nothing is asked or measured here. `document` is the JSON form, `print_report` the one for
+people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from orbit_lite.cli.demo.money import format_cents
+from orbit_lite.cli.demo.rows import Rejection
+from orbit_lite.cli.demo.teller import Holding
+from orbit_lite.cli.demo.transfers import State, TransferRun
+from orbit_lite.cli.output import print_table
+from orbit_lite.errors import quote
+from orbit_lite.model import Json
+
+__all__ = ["NodeFigures", "Report", "document", "print_report"]
+
+_SHOWN_ACCOUNTS = 5  # richest and poorest, each
+_SHOWN_ROWS = 25
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFigures:
+    """One node.
+
+    actors: how many it hosts in the end, as it says itself; problem: why it does not say. calls: actor calls that
+    entered the cluster there; forwarded: those of them that another node ran; latencies: seconds that they took.
+    """
+
+    node: str
+    url: str
+    actors: int = 0
+    calls: int = 0
+    forwarded: int = 0
+    errors: int = 0
+    p50: float = 0.0
+    p90: float = 0.0
+    p99: float = 0.0
+    largest: float = 0.0
+    problem: str = ""
+
+    @property
+    def latencies_ms(self) -> dict[str, float]:
+        """In milliseconds, by name."""
+        seconds = {"p50": self.p50, "p90": self.p90, "p99": self.p99, "max": self.largest}
+        return {name: round(value * 1000, 3) for name, value in seconds.items()}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that was heard.
+
+    runs: all transfers of the input, in its order. started: those of them that were begun. opening: cents in each
+    account at the start. seconds: what the transfers took together. losses: nodes that ended too early, in words.
+    """
+
+    source: str
+    rejections: Sequence[Rejection]
+    runs: Sequence[TransferRun]
+    started: Sequence[TransferRun]
+    opening: int
+    holdings: Mapping[str, Holding]
+    nodes: Sequence[NodeFigures]
+    seconds: float
+    losses: Sequence[str] = ()
+
+    def in_state(self, *states: State) -> list[TransferRun]:
+        """The transfers in one of the states, in file order."""
+        return [run for run in self.runs if run.state in states]
+
+    @cached_property
+    def unsettled(self) -> list[TransferRun]:
+        """Begun, and without a proven end."""
+        open_runs = (run for run in self.started if not run.state.is_final)
+        return sorted(open_runs, key=lambda run: run.transfer.line)
+
+    @property
+    def not_started(self) -> int:
+        """Transfers that were never begun, because the run was broken off."""
+        return len(self.runs) - len(self.started)
+
+    @property
+    def expected(self) -> int:
+        """Cents in all accounts at the start."""
+        return self.opening * len(self.holdings)
+
+    @property
+    def found(self) -> int:
+        """Cents in all accounts that answered at the end."""
+        return sum(holding.balance or 0 for holding in self.holdings.values())
+
+    @property
+    def silent(self) -> list[str]:
+        """Accounts whose balance is not known."""
+        return [name for name, holding in self.holdings.items() if holding.balance is None]
+
+    @property
+    def is_conserved(self) -> bool:
+        """Every account answered, and together they hold what they held at the start."""
+        return not self.silent and self.found == self.expected
+
+    @property
+    def is_success(self) -> bool:
+        """Conserved, nothing unsettled, nothing left out, no node lost."""
+        return self.is_conserved and not (self.unsettled or self.not_started or self.losses)
+
+    @cached_property
+    def refused(self) -> list[tuple[int, int, str, str]]:
+        """(first line, last line, reason, row) of every row that moved no money, in file order."""
+        bad = [(row.first, row.last, row.reason, row.text) for row in self.rejections]
+        return sorted(bad + [_row(run) for run in self.in_state(State.REJECTED, State.REFUNDED)])
+
+
+def _row(run: TransferRun) -> tuple[int, int, str, str]:
+    transfer = run.transfer
+    text = f"{transfer.sender} → {transfer.receiver} {format_cents(transfer.amount)}"
+    reason = run.reason + ("; refunded" if run.state is State.REFUNDED else "")
+    return transfer.line, transfer.line, reason, quote(text, 100)
+
+
+# ---------------------------------------------------------------- for machines
+
+
+def document(report: Report) -> Json:
+    """The report as JSON. Amounts are integers of cents."""
+    return {
+        "source": report.source,
+        "conserved": report.is_conserved,
+        "success": report.is_success,
+        "seconds": round(report.seconds, 3),
+        "rows": {
+            "total": len(report.runs) + len(report.rejections),
+            "done": len(report.in_state(State.DONE)),
+            "refused": len(report.in_state(State.REJECTED)),
+            "refunded": len(report.in_state(State.REFUNDED)),
+            "bad": len(report.rejections),
+            "unsettled": len(report.unsettled),
+            "not_started": report.not_started,
+        },
+        "money": {"opening": report.opening, "expected": report.expected, "found": report.found},
+        "balances": {name: holding.balance for name, holding in report.holdings.items()},
+        "unknown_balances": {name: report.holdings[name].problem for name in report.silent},
+        "rejected": [
+            {"line": first, "last_line": last, "reason": reason, "row": row}
+            for first, last, reason, row in report.refused
+        ],
+        "unsettled": [
+            {"line": run.transfer.line, "state": run.state.value, "reason": run.reason, "row": _row(run)[3]}
+            for run in report.unsettled
+        ],
+        "nodes": [_node_document(node) for node in report.nodes],
+        "losses": list(report.losses),
+    }
+
+
+def _node_document(node: NodeFigures) -> Json:
+    return {
+        "node": node.node,
+        "url": node.url,
+        "actors": node.actors,
+        "calls": node.calls,
+        "forwarded": node.forwarded,
+        "errors": node.errors,
+        "latency_ms": {**node.latencies_ms},
+        "problem": node.problem,
+    }
+
+
+# ---------------------------------------------------------------- for people
+
+
+def print_report(report: Report, *, everything: bool = False) -> None:
+    """Print it; everything: all balances and all rejected rows instead of a selection."""
+    _print_balances(report, everything=everything)
+    _print_refused(report, everything=everything)
+    _print_unsettled(report)
+    _print_nodes(report)
+    for loss in report.losses:
+        print(f"\n{loss}")
+    print()
+    _print_verdict(report)
+
+
+def _print_balances(report: Report, *, everything: bool) -> None:
+    known = [(name, holding.balance) for name, holding in report.holdings.items() if holding.balance is not None]
+    known.sort(key=lambda pair: (-pair[1], pair[0]))
+    left_out = 0 if everything else max(0, len(known) - 2 * _SHOWN_ACCOUNTS)
+    shown = [(name, format_cents(balance)) for name, balance in known]
+    if left_out:
+        shown[_SHOWN_ACCOUNTS : _SHOWN_ACCOUNTS + left_out] = [(f"… {left_out} more, --all prints them", "")]
+    print(f"\nBalances, {format_cents(report.opening)} each at the start")
+    print_table(["account", ">balance"], shown, empty="no account")
+    for name in report.silent:
+        print(f"{quote(name)}: {report.holdings[name].problem}")
+
+
+def _print_refused(report: Report, *, everything: bool) -> None:
+    if not report.refused:
+        return
+    shown = report.refused if everything else report.refused[:_SHOWN_ROWS]
+    print(f"\nRows that moved no money: {len(report.refused)}")
+    lines = [(str(first) if first == last else f"{first}-{last}", why, row) for first, last, why, row in shown]
+    print_table([">line", "reason", "row"], lines)
+    if len(shown) < len(report.refused):
+        print(f"… {len(report.refused) - len(shown)} more, --all prints them")
+
+
+def _print_unsettled(report: Report) -> None:
+    if report.unsettled:
+        print(f"\nUnsettled transfers: {len(report.unsettled)}")
+        rows = [(run.transfer.line, run.state.value, run.reason, _row(run)[3]) for run in report.unsettled]
+        print_table([">line", "state", "last heard", "row"], rows)
+
+
+def _print_nodes(report: Report) -> None:
+    print("\nNodes, and the actor calls that entered there; milliseconds, as their caller saw them")
+    columns = ["node", ">actors", ">calls", ">forwarded", ">errors", ">p50", ">p90", ">p99", ">max", ""]
+    rows = [
+        [
+            node.node,
+            "?" if node.problem else node.actors,
+            f"{node.calls:,}",
+            f"{node.forwarded:,}",
+            node.errors,
+            *(f"{latency:.1f}" for latency in node.latencies_ms.values()),
+            node.problem,
+        ]
+        for node in report.nodes
+    ]
+    print_table(columns, rows)
+
+
+def _print_verdict(report: Report) -> None:
+    counts = [
+        (len(report.in_state(State.DONE)), "done"),
+        (len(report.in_state(State.REJECTED)), "refused"),
+        (len(report.in_state(State.REFUNDED)), "refunded"),
+        (len(report.rejections), "bad"),
+        (len(report.unsettled), "unsettled"),
+        (report.not_started, "not started"),
+    ]
+    total = len(report.runs) + len(report.rejections)
+    took = f" in {report.seconds:.1f} s, {len(report.started) / report.seconds:,.0f}/s" if report.seconds else ""
+    print(f"{total:,} rows{took}: {', '.join(f'{count:,} {name}' for count, name in counts if count)}")
+    found, expected = format_cents(report.found), format_cents(report.expected)
+    if report.is_conserved:
+        print(f"Money is conserved: {len(report.holdings)} accounts hold {found}, as at the start.")
+    elif report.silent:
+        lost = f"{len(report.silent)} of {len(report.holdings)} accounts are lost"
+        print(f"Money is NOT accounted for: {lost}, the rest hold {found} of {expected}.")
+    else:
+        print(f"Money is NOT conserved: the accounts hold {found}, at the start it was {expected}.")
