@@ -20,7 +20,7 @@ import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from orbit_lite.actors import Placement
+from orbit_lite.actors.placement import Placement
 from orbit_lite.errors import AddressableNotFound, ConfigurationError, NodeNotFound, OverloadedError, quote
 from orbit_lite.model import AddressableReference, NodeId, NodeInfo, NodeStatus
 

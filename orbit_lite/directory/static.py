@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from orbit_lite.actors import Placement
+from orbit_lite.actors.placement import Placement
 from orbit_lite.errors import AddressableNotFound, NodeNotFound
 from orbit_lite.model import AddressableReference, NodeId
-from orbit_lite.rpc import Endpoint
+from orbit_lite.rpc.endpoint import Endpoint
 
 __all__ = ["StaticNodeResolver"]
 

@@ -22,7 +22,9 @@ CONTRACTS: dict[str, dict[str, Any]] = {
 # Packages that decide. Every file of them is pure, except the shells: they wait, read clocks and draw randomness.
 CORES = {"actors", "codec", "converters", "directory", "errors", "http2", "model", "raft", "rpc", "transactions"}
 SHELLS = {
+    "orbit_lite.actors.cell",
     "orbit_lite.actors.driver",
+    "orbit_lite.directory.cache",
 }
 
 
