@@ -1,7 +1,7 @@
 """Counts and latencies of calls, in memory of constant size.
 
 Pure: durations are handed in. Latencies go into a histogram whose buckets grow by a constant factor, so that a
-percentile is exact to about 9 % over seven orders of magnitude, and recording is one logarithm and one addition.
+percentile is exact to about 9 % from a microsecond to an hour, and recording is one logarithm and one addition.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OTHER_METHOD = "_OTHER"
 
 _PER_DOUBLING = 8
 _SMALLEST = 1e-6  # seconds; upper bound of the first bucket
-_BUCKETS = 32 * _PER_DOUBLING  # the last one holds everything above 70 minutes
+_BUCKETS = 32 * _PER_DOUBLING  # the last one holds everything above an hour
 
 
 class Histogram:
@@ -50,7 +50,8 @@ class Histogram:
         for index, count in enumerate(self._counts):
             seen += count
             if seen >= rank:
-                return min(self.largest, _SMALLEST * 2 ** (index / _PER_DOUBLING))
+                bound = _SMALLEST * 2 ** (index / _PER_DOUBLING) if index < _BUCKETS - 1 else self.largest
+                return min(self.largest, bound)
         return 0.0
 
     @property
