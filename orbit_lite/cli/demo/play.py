@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from orbit_lite.cli.demo.cluster import Cluster, NodeProcess
 from orbit_lite.cli.demo.entrances import Entrance, Entrances
+from orbit_lite.cli.demo.ledger import ACCOUNT_TYPE
 from orbit_lite.cli.demo.money import format_cents
 from orbit_lite.cli.demo.progress import Progress
 from orbit_lite.cli.demo.report import NodeFigures, Report
@@ -69,17 +70,21 @@ async def play(source: str, sheet: Sheet, settings: Settings, progress: Progress
 async def _figures(node: NodeProcess, entrance: Entrance) -> NodeFigures:
     """What a node hosts, which it is asked, and what entered there."""
     stats = entrance.stats
-    actors, problem = 0, node.ending if node.has_ended else ""
+    actors = served = 0
+    problem = node.ending if node.has_ended else ""
     if not problem:
         try:
             async with Channel.from_url(node.url) as channel:
-                actors = (await AdminClient(channel).status(timeout=_FIGURES_LIMIT)).active_actors
+                report = await AdminClient(channel).status(timeout=_FIGURES_LIMIT)
+            actors = report.active_actors
+            served = sum(method.calls for method in report.calls if method.method.startswith(f"{ACCOUNT_TYPE}."))
         except OrbitError as error:
             problem = str(error)
     return NodeFigures(
         node=node.node_id.key,
         url=node.url,
         actors=actors,
+        served=served,
         calls=stats.calls,
         forwarded=entrance.forwarded,
         errors=stats.errors,

@@ -21,20 +21,22 @@ from orbit_lite.model import Json
 __all__ = ["NodeFigures", "Report", "document", "print_report"]
 
 _SHOWN_ACCOUNTS = 5  # richest and poorest, each
-_SHOWN_ROWS = 25
+_SHOWN_ROWS = 15
 
 
 @dataclass(frozen=True, slots=True)
 class NodeFigures:
     """One node.
 
-    actors: how many it hosts in the end, as it says itself; problem: why it does not say. calls: actor calls that
-    entered the cluster there; forwarded: those of them that another node ran; latencies: seconds that they took.
+    actors, served: actors that it hosts in the end and actor calls that came to it, from callers and from other nodes,
+    as it says itself; problem: why it does not say. calls: actor calls that entered the cluster there; forwarded: those
+    of them that another node ran; latencies: seconds that they took.
     """
 
     node: str
     url: str
     actors: int = 0
+    served: int = 0
     calls: int = 0
     forwarded: int = 0
     errors: int = 0
@@ -110,17 +112,14 @@ class Report:
         return self.is_conserved and not (self.unsettled or self.not_started or self.losses)
 
     @cached_property
-    def refused(self) -> list[tuple[int, int, str, str]]:
-        """(first line, last line, reason, row) of every row that moved no money, in file order."""
-        bad = [(row.first, row.last, row.reason, row.text) for row in self.rejections]
-        return sorted(bad + [_row(run) for run in self.in_state(State.REJECTED, State.REFUNDED)])
+    def refused(self) -> list[TransferRun]:
+        """Transfers that an account refused, refunded or not, in file order."""
+        return self.in_state(State.REJECTED, State.REFUNDED)
 
 
-def _row(run: TransferRun) -> tuple[int, int, str, str]:
+def _text(run: TransferRun) -> str:
     transfer = run.transfer
-    text = f"{transfer.sender} → {transfer.receiver} {format_cents(transfer.amount)}"
-    reason = run.reason + ("; refunded" if run.state is State.REFUNDED else "")
-    return transfer.line, transfer.line, reason, quote(text, 100)
+    return quote(f"{transfer.sender} → {transfer.receiver} {format_cents(transfer.amount)}", 100)
 
 
 # ---------------------------------------------------------------- for machines
@@ -145,17 +144,19 @@ def document(report: Report) -> Json:
         "money": {"opening": report.opening, "expected": report.expected, "found": report.found},
         "balances": {name: holding.balance for name, holding in report.holdings.items()},
         "unknown_balances": {name: report.holdings[name].problem for name in report.silent},
-        "rejected": [
-            {"line": first, "last_line": last, "reason": reason, "row": row}
-            for first, last, reason, row in report.refused
+        "bad_rows": [
+            {"line": row.first, "last_line": row.last, "reason": row.reason, "row": row.text}
+            for row in report.rejections
         ],
-        "unsettled": [
-            {"line": run.transfer.line, "state": run.state.value, "reason": run.reason, "row": _row(run)[3]}
-            for run in report.unsettled
-        ],
+        "refused": [_run_document(run) for run in report.refused],
+        "unsettled": [_run_document(run) for run in report.unsettled],
         "nodes": [_node_document(node) for node in report.nodes],
         "losses": list(report.losses),
     }
+
+
+def _run_document(run: TransferRun) -> Json:
+    return {"line": run.transfer.line, "state": run.state.value, "reason": run.reason, "row": _text(run)}
 
 
 def _node_document(node: NodeFigures) -> Json:
@@ -163,6 +164,7 @@ def _node_document(node: NodeFigures) -> Json:
         "node": node.node,
         "url": node.url,
         "actors": node.actors,
+        "served": node.served,
         "calls": node.calls,
         "forwarded": node.forwarded,
         "errors": node.errors,
@@ -177,6 +179,7 @@ def _node_document(node: NodeFigures) -> Json:
 def print_report(report: Report, *, everything: bool = False) -> None:
     """Print it; everything: all balances and all rejected rows instead of a selection."""
     _print_balances(report, everything=everything)
+    _print_bad_rows(report, everything=everything)
     _print_refused(report, everything=everything)
     _print_unsettled(report)
     _print_nodes(report)
@@ -199,31 +202,44 @@ def _print_balances(report: Report, *, everything: bool) -> None:
         print(f"{quote(name)}: {report.holdings[name].problem}")
 
 
+def _print_bad_rows(report: Report, *, everything: bool) -> None:
+    rows = [
+        (str(row.first) if row.first == row.last else f"{row.first}-{row.last}", row.reason, row.text)
+        for row in report.rejections
+    ]
+    _print_some("Bad rows", [">line", "why it is no transfer", "row"], rows, everything=everything)
+
+
 def _print_refused(report: Report, *, everything: bool) -> None:
-    if not report.refused:
-        return
-    shown = report.refused if everything else report.refused[:_SHOWN_ROWS]
-    print(f"\nRows that moved no money: {len(report.refused)}")
-    lines = [(str(first) if first == last else f"{first}-{last}", why, row) for first, last, why, row in shown]
-    print_table([">line", "reason", "row"], lines)
-    if len(shown) < len(report.refused):
-        print(f"… {len(report.refused) - len(shown)} more, --all prints them")
+    rows = [
+        (run.transfer.line, run.reason + ("; refunded" if run.state is State.REFUNDED else ""), _text(run))
+        for run in report.refused
+    ]
+    _print_some("Refused transfers", [">line", "reason", "transfer"], rows, everything=everything)
 
 
 def _print_unsettled(report: Report) -> None:
-    if report.unsettled:
-        print(f"\nUnsettled transfers: {len(report.unsettled)}")
-        rows = [(run.transfer.line, run.state.value, run.reason, _row(run)[3]) for run in report.unsettled]
-        print_table([">line", "state", "last heard", "row"], rows)
+    rows = [(run.transfer.line, run.state.value, run.reason, _text(run)) for run in report.unsettled]
+    _print_some("Unsettled transfers", [">line", "state", "last heard", "transfer"], rows, everything=True)
+
+
+def _print_some(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, everything: bool) -> None:
+    if rows:
+        shown = rows if everything else rows[:_SHOWN_ROWS]
+        print(f"\n{title}: {len(rows)}")
+        print_table(columns, shown)
+        if len(shown) < len(rows):
+            print(f"… {len(rows) - len(shown)} more, --all prints them")
 
 
 def _print_nodes(report: Report) -> None:
-    print("\nNodes, and the actor calls that entered there; milliseconds, as their caller saw them")
-    columns = ["node", ">actors", ">calls", ">forwarded", ">errors", ">p50", ">p90", ">p99", ">max", ""]
+    print("\nNodes: actor calls that each served and that entered there; milliseconds, as the caller saw them")
+    columns = ["node", ">actors", ">served", ">entered", ">forwarded", ">errors", ">p50", ">p90", ">p99", ">max", ""]
     rows = [
         [
             node.node,
             "?" if node.problem else node.actors,
+            "?" if node.problem else f"{node.served:,}",
             f"{node.calls:,}",
             f"{node.forwarded:,}",
             node.errors,
