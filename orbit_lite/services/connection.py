@@ -182,9 +182,8 @@ class _ServerStream:
         """Serve until the client has ended its side and everything is answered. Raises what ended it otherwise."""
         reader = asyncio.create_task(self._read())
         try:
-            await self._over
+            await self._over  # and when this task is cancelled, so is the future: nothing is concluded any more
         finally:
-            self._over.cancel()  # where this task was cancelled: nobody else may conclude anything now
             tasks = [reader, *self.running]
             for task in tasks:
                 task.cancel()

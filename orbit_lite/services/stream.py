@@ -276,6 +276,8 @@ class InvocationStream:
                 self._work.clear()
                 await self._work.wait()
             call, _ = self._queue.popitem(last=False)
+            if call.answer.done():  # its caller has left, and perhaps been told that it was not sent
+                continue
             call.message_id = self._next_id
             self._next_id += 1
             self._pending[call.message_id] = call
@@ -284,7 +286,6 @@ class InvocationStream:
                 call.is_sent = True
             except (SerializationError, ResourceExhausted) as error:
                 # Too large, or text without a UTF-8 form: nothing of this one was sent, and the others are fine.
-                self._pending.pop(call.message_id, None)
                 error.executed = Executed.NO
                 call.fail(error.at(peer=self.peer, method=call.method))
             except OrbitError as error:
@@ -349,8 +350,6 @@ class InvocationStream:
                 call.fail(self._lost(call, error))
         self._queue.clear()
         for call in unsent:
-            if call.answer.done():
-                continue
             if call.has_moved or self._failures > 1:
                 call.fail(self._lost(call, error))
             else:

@@ -384,6 +384,27 @@ async def test_when_the_call_is_cancelled_its_invocations_are_too_and_have_ended
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def test_the_call_does_not_end_before_its_invocations_have_cleaned_up() -> None:
+    cleaned: list[str] = []
+
+    async def slow_to_end(request: InvocationRequest) -> Json:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await settle()
+            cleaned.append(request.method)
+        return None
+
+    service, wire = OrbitConnectionService(NODE, Handler(slow_to_end)), Wire()
+    serving = asyncio.create_task(service.serve_stream(wire))
+    wire.call(1, "a")
+    await settle()
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert cleaned == ["a"]
+
+
 async def test_a_stream_that_breaks_ends_the_call_and_its_invocations() -> None:
     gates = Gates()
     service, wire = OrbitConnectionService(NODE, Handler(gates)), Wire()
@@ -442,17 +463,18 @@ async def test_an_answer_over_the_size_limit_becomes_an_error_and_the_stream_goe
 
 async def test_a_drain_refuses_new_calls_finishes_running_ones_and_ends_the_stream() -> None:
     gates = Gates()
-    service, wire = OrbitConnectionService(NODE, Handler(gates)), Wire()
+    service, wire = OrbitConnectionService(NODE, Handler(gates), max_concurrent=2), Wire()
     serving = asyncio.create_task(service.serve_stream(wire))
     wire.call(1, "running")
     await settle()
     draining = asyncio.create_task(service.drain(60.0))
     await settle()
-    wire.call(2, "late")
-    await settle()
-    refusal = wire.answers.get_nowait()
-    assert refusal.message_id == 2
-    assert refusal.content == InvocationError("Cluster error: draining: node (test:n1) takes no new calls")
+    for message_id in (2, 3, 4):
+        wire.call(message_id, "late")
+        await settle()
+        refusal = wire.answers.get_nowait()
+        assert refusal.message_id == message_id
+        assert refusal.content == InvocationError("Cluster error: draining: node (test:n1) takes no new calls")
     gates.gates["running"].set_result("done")
     assert await draining == 0
     with pytest.raises(DrainingError) as ended:

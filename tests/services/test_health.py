@@ -95,16 +95,30 @@ def test_however_fast_the_changes_come_the_last_word_is_the_state(changes: list[
     async def run() -> list[ServingStatus]:
         state = HealthState()
         with state.subscribe("") as watch:
+            first = await anext(watch)
             for status in changes:
                 state.set("", status)
             state.close()
-            return [status async for status in watch]
+            return [first] + [status async for status in watch]
 
     told = asyncio.run(run())
     assert told[-1] is (changes[-1] if changes else SERVING)
     assert all(one is not other for one, other in itertools.pairwise(told))
     if len(changes) < HealthWatch.BACKLOG:  # nothing was skipped
         assert told == [status for status, _ in itertools.groupby([SERVING, *changes])]
+
+
+async def test_a_slow_watcher_is_not_told_again_what_it_knows() -> None:
+    state = HealthState()
+    with state.subscribe("") as watch:
+        assert await anext(watch) is SERVING
+        for _ in range(HealthWatch.BACKLOG // 2 - 1):
+            state.set("", NOT_SERVING)
+            state.set("", SERVING)
+        for status in (NOT_SERVING, ServingStatus.UNKNOWN, SERVING):  # the last one drops the backlog
+            state.set("", status)
+        state.close()
+        assert [status async for status in watch] == []
 
 
 async def test_closing_ends_watches_after_their_last_change_and_lets_no_new_one_wait() -> None:

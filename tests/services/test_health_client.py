@@ -37,6 +37,38 @@ async def test_check_speaks_whichever_protocol_the_server_does(connect: Any, ser
         assert [await client.check(name) for name in ("", "a", "b")] == [SERVING, NOT_SERVING, SERVICE_UNKNOWN]
 
 
+class Recorder:
+    """A channel that keeps the names of its calls."""
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+        self.names: list[str] = []
+
+    def request(self, name: str, *arguments: Any, **options: Any) -> Any:
+        self.names.append(name)
+        return self._channel.request(name, *arguments, **options)
+
+
+async def test_which_protocol_it_is_is_found_out_once(connect: Any) -> None:
+    channel = Recorder(await connect(OrbitHealthService()))
+    client = HealthClient(channel)
+    for _ in range(2):
+        assert await client.check() is SERVING
+    orbit = "/orbit.shared.HealthService/Check"
+    assert channel.names == ["/grpc.health.v1.Health/Check", orbit, orbit]
+
+
+async def test_a_service_that_the_server_does_not_know_yet_can_be_watched(connect: Any, until: Any) -> None:
+    service = GrpcHealthService()
+    client = HealthClient(await connect(service))
+    async with aclosing(client.watch("later")) as statuses:
+        assert await anext(statuses) is SERVICE_UNKNOWN
+        change = asyncio.ensure_future(anext(statuses))
+        await until(lambda: "1 watches" in repr(service.state))
+        service.state.set("later", SERVING)
+        assert await change is SERVING
+
+
 async def test_a_server_with_neither_protocol_is_unimplemented(connect: Any) -> None:
     client = HealthClient(await connect())
     for _ in range(2):

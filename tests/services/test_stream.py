@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
@@ -69,7 +70,11 @@ class Line:
         self.window = asyncio.Event()
         if channel.lets_send:
             self.window.set()
+        self.readable = asyncio.Event()
+        self.readable.set()
+        self.send_failure: OrbitError | None = None
         self.is_left = False
+        self._is_read = False
 
     async def answer(self, message_id: int, content: Content) -> None:
         await self.put(MessageConverter.to_proto(Message(message_id, content, source=PEER)))
@@ -88,6 +93,7 @@ class Line:
         return self
 
     async def __aexit__(self, *reason: object) -> None:
+        assert not self._is_read, "left while a task still reads"
         self.is_left = True
 
     async def send_request(self) -> None:
@@ -97,13 +103,21 @@ class Line:
 
     async def send_message(self, message: MessageProto) -> None:
         await self.window.wait()
+        if self.send_failure is not None:
+            raise self.send_failure
         self.received.put_nowait(MessageConverter.from_proto(message))
 
     def __aiter__(self) -> AsyncIterator[MessageProto]:
         return self
 
     async def __anext__(self) -> MessageProto:
-        match await self._incoming.get():
+        self._is_read = True
+        try:
+            await self.readable.wait()
+            event = await self._incoming.get()
+        finally:
+            self._is_read = False
+        match event:
             case None:
                 raise StopAsyncIteration
             case Exception() as error:
@@ -447,6 +461,39 @@ async def test_what_two_streams_in_a_row_did_not_take_fails_and_did_not_run() ->
         assert (type(error), error.executed) == (ConnectionLost, Executed.NO)
         assert error.message == "the stream was lost before the call was sent: reset"
     await stream.close()
+
+
+async def test_answers_that_have_come_are_read_before_a_failure_to_send_ends_the_stream() -> None:
+    stream, lines, line = await open_stream()
+    line.readable.clear()
+    first, second = start(stream), start(stream)
+    await settle()
+    await line.answer(2, InvocationResponse("2"))  # the reader waits for this one already
+    assert await first == 2
+    await line.answer(3, InvocationResponse("3"))
+    line.send_failure = ConnectionLost("reset")
+    unsent = start(stream)
+    await settle()
+    line.readable.set()
+    assert await second == 3
+    await line.put(ConnectionLost("reset"))
+    assert (await (await lines.next()).take()).message_id == 1
+    await stream.close()
+    await failure(unsent)
+
+
+async def test_a_call_that_was_said_not_to_be_sent_is_not_sent() -> None:
+    stream, _, line = await open_stream()
+    line.window.clear()
+    first, second = start(stream), start(stream, timeout=0.02)
+    await settle()
+    asyncio.get_running_loop().call_later(0.001, line.window.set)
+    time.sleep(0.03)  # noqa: ASYNC251  # both timers fire in one turn of the loop: the writer goes on, the time is over
+    assert (await failure(second)).executed is Executed.NO
+    await settle()
+    assert line.received.qsize() == 1
+    await stream.close()
+    await failure(first)
 
 
 async def test_one_failure_to_open_is_not_noticed_and_two_in_a_row_say_why() -> None:
