@@ -15,7 +15,7 @@ from types import FunctionType
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from orbit_lite.actors.config import ActorConfig
-from orbit_lite.errors import ConfigurationError, Executed, InvocationFailed, Status, quote
+from orbit_lite.errors import ConfigurationError, Executed, InvocationFailed, ParseError, Status, quote
 from orbit_lite.model import AddressableReference, Int32Key, Int64Key, Json, KeyKind
 
 __all__ = ["ActorOptions", "ActorRegistry", "ActorType", "Method", "actor", "actor_type_of", "refusal"]
@@ -116,7 +116,10 @@ class ActorType:
         if self.key is None or kind is self.key:
             return reference
         if (integer := _INTEGERS.get(self.key)) is not None and isinstance(value := reference.key.value, int):
-            return AddressableReference(reference.addressable_type, integer(value))
+            try:
+                return AddressableReference(reference.addressable_type, integer(value))
+            except ParseError as error:
+                raise refusal(method, self.name, error.message, Status.INVALID_ARGUMENT) from error
         reason = (
             f"keys of {self.name} are {self.key.name.lower()}, got {kind.name.lower()} {quote(str(reference.key))!r}"
         )
