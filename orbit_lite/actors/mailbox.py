@@ -112,7 +112,8 @@ class Mailbox(Generic[_Call]):
                 return True
             case MailboxState.CLOSED:
                 raise self._illegal("admit")
-        if len(self._waiting) >= self._capacity:
+        room = self._capacity if self.state is MailboxState.BUSY else self._capacity + 1  # one of them runs next
+        if len(self._waiting) >= room:
             raise OverloadedError(f"mailbox of {quote(str(call.reference))} is full: {len(self._waiting)} calls wait")
         self._waiting[call] = None
         return False

@@ -59,6 +59,14 @@ def test_a_full_mailbox_refuses_and_has_not_changed() -> None:
     assert [mailbox.finish() for _ in range(CAPACITY)] == waiting
 
 
+def test_before_the_first_turn_there_is_room_for_the_call_that_will_run_too() -> None:
+    mailbox: Mailbox[Call] = Mailbox(CAPACITY)
+    for _ in range(CAPACITY + 1):
+        mailbox.admit(call())
+    with pytest.raises(OverloadedError):
+        mailbox.admit(call())
+
+
 def test_a_call_that_is_withdrawn_leaves_room_and_gets_no_turn() -> None:
     mailbox = active()
     mailbox.admit(call())
@@ -134,7 +142,7 @@ class Machine(RuleBasedStateMachine):
         if self.state is MailboxState.IDLE:
             assert self.mailbox.admit(new)
             self.current, self.state = new, MailboxState.BUSY
-        elif len(self.waiting) < CAPACITY:
+        elif len(self.waiting) < CAPACITY + (self.current is None):
             assert not self.mailbox.admit(new)
             self.waiting.append(new)
         else:
