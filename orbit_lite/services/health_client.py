@@ -7,12 +7,17 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from orbit_lite.rpc import NotFound, Unimplemented
+from orbit_lite.rpc import Method, NotFound, Unimplemented
 from orbit_lite.services.health import ServingStatus
 from orbit_proto.grpc.health import v1
 from orbit_proto.orbit import shared
 
 __all__ = ["HealthClient"]
+
+_GRPC_WATCH = Method("/grpc.health.v1.Health/Watch", False, True, v1.HealthCheckRequest, v1.HealthCheckResponse)
+_ORBIT_WATCH = Method(
+    "/orbit.shared.HealthService/Watch", False, True, shared.HealthCheckRequest, shared.HealthCheckResponse
+)
 
 
 class HealthClient:
@@ -22,6 +27,7 @@ class HealthClient:
     """
 
     def __init__(self, channel: Any) -> None:
+        self._channel = channel
         self._grpc = v1.HealthStub(channel)
         self._orbit = shared.HealthServiceStub(channel)
         self._speaks_grpc: bool | None = None
@@ -73,13 +79,12 @@ class HealthClient:
                 yield status
 
     async def _watch(self, service: str) -> AsyncGenerator[ServingStatus, None]:
-        answers: Any = (
-            self._grpc.watch(v1.HealthCheckRequest(service))
-            if self._speaks_grpc
-            else self._orbit.watch(shared.HealthCheckRequest(service))
-        )
-        async with aclosing(answers):
-            async for answer in answers:
+        # Not by way of betterproto's stub: closing its generator leaves the one inside, which holds the call, to the
+        # garbage collector.
+        method = _GRPC_WATCH if self._speaks_grpc else _ORBIT_WATCH
+        async with self._channel.request(method.path, method, method.request_type, method.reply_type) as call:
+            await call.send_message(method.request_type(service), end=True)
+            async for answer in call:
                 yield _status(answer.status)
 
 
