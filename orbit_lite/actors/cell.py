@@ -15,6 +15,7 @@ import contextvars
 import logging
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
+from types import TracebackType
 from typing import Any
 
 from orbit_lite.actors.arguments import json_copy
@@ -227,14 +228,18 @@ class Cell:
             return
         try:
             self._make()
-        except Exception as error:  # noqa: BLE001  (logged by _failed; the callers hear of it)
-            self._abandon(error)
+        except _Failure as failure:
+            self._abandon(failure.cause)
+        except BaseException:
+            self._close(_leaving())
+            raise
         else:
             self._activated()
 
     def _make(self) -> None:
-        self._instance = self.actor_type.cls()
-        self._instance.context = ActorContext(self.reference, self._node_id, self._caller, self._request_retirement)
+        with _Containment():
+            self._instance = self.actor_type.cls()
+            self._instance.context = ActorContext(self.reference, self._node_id, self._caller, self._request_retirement)
 
     async def _activate(self, opener: Call | None) -> None:
         _current.set(ActorCall(self._caller, self.reference, "on_activate", opener, None))
@@ -243,10 +248,8 @@ class Cell:
             await _contained(self._instance.on_activate(), self._config.activation_timeout)
         except _Failure as failure:
             self._abandon(failure.cause)
-        except Exception as error:  # noqa: BLE001  (logged by _failed; the callers hear of it)
-            self._abandon(error)
         except BaseException:
-            self._close(DrainingError("the node is shutting down"))
+            self._close(_leaving())
             raise
         else:
             self._activated()
@@ -330,6 +333,10 @@ class Cell:
         return f"<Cell {quote(str(self.reference))} {self.mailbox!r}, {self.calls} calls>"
 
 
+def _leaving() -> DrainingError:
+    return DrainingError("the node is shutting down")
+
+
 class _Failure(Exception):
     """An actor's code raised."""
 
@@ -338,24 +345,36 @@ class _Failure(Exception):
         self.cause = cause
 
 
-async def _contained(work: Coroutine[Any, Any, Json], timeout: float | None = None) -> Json:
-    """Run an actor's code; whatever it raises comes out as _Failure, so that it cannot be taken for our own.
+class _Containment:
+    """Whatever an actor's code raises comes out as _Failure, so that it cannot be taken for our own.
 
     Three things pass: the cancellation of this task, KeyboardInterrupt, which is for the program, and GeneratorExit,
     which closes coroutines. A CancelledError of the actor's own making and SystemExit are failures like others.
     """
-    task = asyncio.current_task()
-    cancellations = task.cancelling() if task is not None else 0
-    try:
+
+    __slots__ = ("_cancellations", "_task")
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._cancellations = self._task.cancelling() if self._task is not None else 0
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, KeyboardInterrupt | GeneratorExit):
+            return
+        if isinstance(error, asyncio.CancelledError) and self._is_cancelled():
+            return
+        raise _Failure(error) from error
+
+    def _is_cancelled(self) -> bool:
+        return self._task is not None and self._task.cancelling() > self._cancellations
+
+
+async def _contained(work: Coroutine[Any, Any, Json], timeout: float | None = None) -> Json:
+    """Run an actor's coroutine, see `_Containment`. timeout: seconds."""
+    with _Containment():
         if timeout is None:
             return await work
         async with asyncio.timeout(timeout):
             return await work
-    except asyncio.CancelledError as error:
-        if task is not None and task.cancelling() > cancellations:
-            raise
-        raise _Failure(error) from error
-    except (KeyboardInterrupt, GeneratorExit):
-        raise
-    except BaseException as error:
-        raise _Failure(error) from error

@@ -360,19 +360,35 @@ async def test_a_failed_activation_fails_all_who_wait_and_leaves_nothing(host: H
     assert await ref.invoke("add") == 1
 
 
-async def test_a_constructor_that_fails_fails_the_call_and_leaves_nothing(host: Host) -> None:
+@pytest.mark.parametrize("error", [OSError("the disk is gone"), SystemExit(1), asyncio.CancelledError()])
+async def test_a_constructor_that_fails_fails_the_call_and_leaves_nothing(host: Host, error: BaseException) -> None:
     @actor("Broken")
     class Broken:
         def __init__(self) -> None:
-            raise OSError("the disk is gone")
+            raise error
 
         async def get(self) -> Json:
             return None
 
     system = host(Broken)
-    with pytest.raises(InvocationFailed, match="get on Broken - not activated: OSError") as raised:
+    with pytest.raises(InvocationFailed, match=f"get on Broken - not activated: {type(error).__name__} ") as raised:
         await system.ref("Broken", "a").invoke("get")
     assert raised.value.executed is Executed.NO
+    assert system.count() == 0
+
+
+async def test_ctrl_c_in_a_constructor_passes_and_leaves_nothing(host: Host) -> None:
+    @actor("Interrupted")
+    class Interrupted:
+        def __init__(self) -> None:
+            raise KeyboardInterrupt
+
+        async def get(self) -> Json:
+            return None
+
+    system = host(Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        await system.ref("Interrupted", "a").invoke("get")
     assert system.count() == 0
 
 
