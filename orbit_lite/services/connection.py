@@ -49,6 +49,7 @@ from orbit_lite.model import (
     Unicast,
 )
 from orbit_lite.rpc import ResourceExhausted, current_call
+from orbit_lite.rpc.errors import EXECUTED_METADATA
 from orbit_lite.services.invocation_errors import write_error
 from orbit_lite.services.streaming import ReplyStream
 from orbit_proto.orbit.shared import (
@@ -156,7 +157,7 @@ class OrbitConnectionService(ConnectionServiceBase):
         return DrainingError(f"node {self.node_id} takes no new calls")
 
     def _drained(self) -> DrainingError:
-        return DrainingError(f"node {self.node_id} takes no new calls", metadata={"orbit-executed": "no"})
+        return DrainingError(f"node {self.node_id} takes no new calls", metadata={EXECUTED_METADATA: "no"})
 
     def __repr__(self) -> str:
         phase = ", draining" if self.is_draining else ""

@@ -37,6 +37,7 @@ from orbit_lite.errors import (
     NetworkError,
     OrbitError,
     OverloadedError,
+    ParseError,
     SerializationError,
     TimeoutError,
 )
@@ -284,8 +285,8 @@ class InvocationStream:
             try:
                 await stream.send_message(self._request_of(call))
                 call.is_sent = True
-            except (SerializationError, ResourceExhausted) as error:
-                # Too large, or text without a UTF-8 form: nothing of this one was sent, and the others are fine.
+            except (ParseError, SerializationError, ResourceExhausted) as error:
+                # A value that the wire cannot say, or too large: nothing of this one was sent, the others are fine.
                 error.executed = Executed.NO
                 call.fail(error.at(peer=self.peer, method=call.method))
             except OrbitError as error:
@@ -369,7 +370,7 @@ class InvocationStream:
         made: OrbitError
         if error.executed is Executed.NO and not isinstance(error, NetworkError):
             # The peer has no such service, or we may not use it: no matter of the connection.
-            made = rpc_error(error.code, error.message)
+            made = rpc_error(error.code, error.message, retryable=error.retryable)
         elif isinstance(error, ConnectError):
             made = ConnectError(error.message)
         else:

@@ -26,6 +26,7 @@ from orbit_lite.errors import (
     NetworkError,
     OrbitError,
     OverloadedError,
+    ParseError,
     SerializationError,
     TimeoutError,
 )
@@ -362,6 +363,17 @@ async def test_calls_beyond_the_bound_wait_and_beyond_the_queue_are_refused() ->
         assert message.content.method == expected
         await line.answer(message.message_id, InvocationResponse(f'"{expected}"'))
     assert [await call for call in calls] == list("abcd")
+    await stream.close()
+
+
+async def test_a_request_that_the_wire_cannot_say_fails_alone() -> None:
+    stream, _, line = await open_stream()
+    bad, good = start(stream, attempts=2**63), start(stream)
+    error = await failure(bad)
+    assert isinstance(error, ParseError)
+    assert error.executed is Executed.NO
+    await line.answer((await line.take()).message_id, InvocationResponse("1"))
+    assert await good == 1
     await stream.close()
 
 
