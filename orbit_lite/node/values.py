@@ -298,19 +298,21 @@ def advertised_url(advertise: str | None, *, bind: str, port: int, hostname: str
     (`hostname`) where it listens on all. port: where it really listens. Raises ConfigurationError for an address that
     means all interfaces, and for one that is none.
     """
-    text = advertise if advertise is not None else hostname if is_wildcard(bind) else bind
-    host = text.removeprefix("[").removesuffix("]")
-    if ":" in host and _is_ipv6(host):
+    written = advertise if advertise is not None else hostname if is_wildcard(bind) else bind
+    host = written.removeprefix("[").removesuffix("]")
+    if _is_ipv6(host):
         text = f"[{host}]:{port}"
-    elif ":" not in text:
-        text = f"{text}:{port}"
+    elif ":" not in written:
+        text = f"{written}:{port}"
+    else:
+        text = written
     try:
         endpoint = Endpoint.parse(text)
     except ParseError as error:
-        raise ConfigurationError(f"advertise={quote(text)!r}: {error}") from error
+        raise ConfigurationError(f"advertise={quote(written)!r}: {error}") from error
     if endpoint.host is None or is_wildcard(endpoint.host):
         raise ConfigurationError(
-            f"advertise={quote(text)!r}: others cannot call this address; write the host name or address that they use"
+            f"advertise={quote(written)!r}: others cannot call this address; write the name or address that they use"
         )
     return endpoint.url
 
