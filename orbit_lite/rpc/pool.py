@@ -277,7 +277,7 @@ class ConnectionPool:
 
     def _delay(self, error: OrbitError, failures: int, line: _Line, *, idempotent: bool) -> float | None:
         deadline = current_deadline()
-        delay = self.policy.delay(
+        return self.policy.delay(
             error,
             failures=failures,
             remaining=None if deadline is None else deadline.remaining(),
@@ -285,9 +285,6 @@ class ConnectionPool:
             budget=line.budget,
             draw=random.random(),
         )
-        if self.policy.may_repeat(error, idempotent=idempotent):
-            line.budget.failed()
-        return delay
 
     def _line(self, endpoint: str) -> _Line:
         line = self._lines.get(endpoint)

@@ -41,7 +41,7 @@ class RetryBudget:
         self.tokens = min(self._config.budget_tokens, self.tokens + self._config.budget_ratio)
 
     def failed(self) -> None:
-        """A call failed in a way that might be retried."""
+        """An attempt failed in a way that might be retried; to be told before `allows` is asked."""
         self.tokens = max(0.0, self.tokens - 1.0)
 
 
@@ -79,9 +79,12 @@ class RetryPolicy:
         """Seconds to wait before the next attempt; None: the call has failed for good.
 
         failures: attempts made, all of which failed, from 1. remaining: seconds until the deadline. draw: random number
-        in 0..1. The budget is asked, not charged.
+        in 0..1. The failure is charged to the budget if it counts there.
         """
-        if failures > self.transport.retry_attempts or not self.may_repeat(error, idempotent=idempotent):
+        if not self.may_repeat(error, idempotent=idempotent):
+            return None
+        budget.failed()
+        if failures > self.transport.retry_attempts:
             return None
         if isinstance(error, TimeoutError) and remaining is not None and remaining <= 0.0:
             return None
