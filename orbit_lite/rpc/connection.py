@@ -16,7 +16,6 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -370,13 +369,12 @@ class Connection(asyncio.Protocol):
         self._places.append(place)
         try:
             await place
-        except asyncio.CancelledError:
-            if place.cancelled():
-                with suppress(ValueError):
-                    self._places.remove(place)
-            else:
+        except BaseException:  # cancelled, or closed as a coroutine
+            if place.done() and not place.cancelled():
                 self._offers -= 1
                 self._offer_places()
+            elif place in self._places:
+                self._places.remove(place)
             raise
         self._offers -= 1
 

@@ -101,11 +101,11 @@ async def test_nobody_overtakes_those_who_wait(pair: MakePair) -> None:
     await joined.settle()
     joined.accepted[0].release()
     first.release()  # the place is on its way to `waiting`
-    newcomer = asyncio.create_task(joined.client.open_stream(request))
+    newcomer = joined.client.open_stream(request)
+    newcomer.send(None)  # it waits, else this would raise StopIteration
     await joined.settle()
     assert waiting.done()
-    assert not newcomer.done()
-    newcomer.cancel()
+    newcomer.close()
 
 
 async def test_a_peer_that_asks_and_does_not_read_is_dropped(pair: MakePair) -> None:

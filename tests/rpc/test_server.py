@@ -242,6 +242,40 @@ async def test_a_broken_unary_request_is_answered_with_its_error(
     await alive(served)
 
 
+async def test_without_time_the_handler_is_not_even_started(serve: Serve, raw_client: RawClient) -> None:
+    served = await serve(hang)
+    peer = await raw_client(served.server)
+    peer.headers(1, [*REQUEST, ("grpc-timeout", "0n")])
+    assert dict((await peer.next(HeadersFrame, 1)).fields)["grpc-message"] == "no time was given"
+    assert PATH not in served.server.stats.methods
+
+
+async def test_small_messages_in_a_loop_let_others_run(serve: Serve) -> None:
+    """A sender whose messages all fit the window must not keep the loop to itself."""
+
+    async def handler(stream: Any) -> None:
+        async for _ in stream:
+            pass
+
+    served = await serve(handler, Cardinality.STREAM_STREAM)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with served.call() as call:
+        await call.send_message(StringValue("open"))
+        counting = asyncio.create_task(count())
+        for _ in range(320):
+            await call.send_message(StringValue("x"))
+        counting.cancel()
+        assert turns >= 5
+        await call.cancel()
+
+
 async def test_an_oversized_message_is_refused_before_it_is_sent(serve: Serve, raw_client: RawClient) -> None:
     served = await serve(echo_one)
     peer = await raw_client(served.server)

@@ -111,6 +111,15 @@ async def test_a_sender_waits_for_the_reader_and_then_goes_on(pair: MakePair) ->
     await sending
 
 
+async def test_messages_that_need_no_wait_still_let_others_run(pair: MakePair) -> None:
+    _, ours, _ = await opened(pair)
+    ran = asyncio.Event()
+    asyncio.get_running_loop().call_soon(ran.set)
+    for _ in range(100):
+        await ours.share()
+    assert ran.is_set()
+
+
 async def test_one_unread_stream_does_not_stop_the_others(pair: MakePair) -> None:
     joined, ours, _ = await opened(pair)
     await ours.send_data(b"x" * WINDOW)
