@@ -121,12 +121,11 @@ class Key:
                 return value
             case str():
                 return StringKey(value)
-            case bool():
-                raise ParseError(f"key {value!r}: a bool is not a key; write a string or an integer")
-            case int():
+            case int() if not isinstance(value, bool):
                 return Int64Key(value)
             case None:
                 return NoKey()
+        raise ParseError(f"key {quote(repr(value))}: {type(value).__name__} is not a key; write a string or an integer")
 
     @staticmethod
     def parse(text: str, kind: KeyKind = KeyKind.STRING) -> Key:
@@ -245,6 +244,8 @@ class AddressableReference:
         _check_text("addressable type", self.addressable_type)
         if not self.addressable_type:
             raise ParseError("addressable reference: the type is empty")
+        if not isinstance(self.key, Key):
+            raise ParseError(f"addressable reference: key {self.key!r} is no Key; write AddressableReference.of(…)")
 
     @classmethod
     def of(cls, addressable_type: str, key: Key | str | int | None = None) -> AddressableReference:
