@@ -33,6 +33,8 @@ class DeduplicationWindow:
 
         When the caller that started it is cancelled, the run goes on as long as another one waits for it.
         """
+        while (task := self._running.get(key)) is not None and task.cancelling():
+            await asyncio.wait([task])  # everybody had left it: not to be joined, and not to be overtaken
         self._forget_old()
         if key in self._answers:
             self.duplicates += 1
@@ -40,7 +42,6 @@ class DeduplicationWindow:
             if error is not None:
                 raise error.with_traceback(None)
             return
-        task = self._running.get(key)
         if task is None:
             task = self._running[key] = asyncio.ensure_future(self._run(key, handle))
             task.add_done_callback(_retrieve)
