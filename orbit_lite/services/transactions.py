@@ -144,7 +144,8 @@ class OrbitTransactionService(TransactionServiceBase):
     ) -> TransactionStatusResponse:
         """What a handler here knows of a transaction; `found` is false when none does."""
         bare = required(fields(transaction_status_request), "transaction_id", TransactionIdConverter.from_proto).id
-        for handler in dict.fromkeys([*self._handlers.values(), *([self._default] if self._default else [])]):
+        handlers = [*self._handlers.values(), *([] if self._default is None else [self._default])]
+        for handler in {id(handler): handler for handler in handlers}.values():  # once each; not all can be hashed
             known = await handler.status(bare)
             if known is not None:
                 reached, participants = known
