@@ -8,15 +8,16 @@ happens at one node neither ends nor hides what happens at another.
 from __future__ import annotations
 
 import asyncio
+import builtins
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from orbit_lite.converters import NodeIdConverter, TransactionMessageConverter, TransactionTargetConverter
 from orbit_lite.converters.keys import ReferenceTextConverter
-from orbit_lite.errors import Executed, OrbitError, from_description
+from orbit_lite.errors import Executed, OrbitError, TimeoutError, from_description
 from orbit_lite.model import AddressableReference, NodeId, NodeResolver, TransactionMessage
 from orbit_lite.rpc import (
     ConnectionPool,
@@ -44,6 +45,8 @@ BROADCAST = "/orbit.transactions.TransactionService/BroadcastTransactionMessage"
 
 #: Targets that are resolved at once.
 RESOLVE_AT_ONCE = 64
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +115,15 @@ class GrpcTransactionMessageSender:
     async def send_message(
         self, target: AddressableReference, message: TransactionMessage, *, timeout: float | None = None
     ) -> None:
-        """Deliver to one actor. timeout: seconds for all attempts; None = request_timeout.
+        """Deliver to one actor. timeout: seconds for everything, all attempts included; None = request_timeout.
 
         Raises NodeNotFound and AddressableNotFound for targets that cannot be resolved, what the target's node answered
         ("Transaction message failed: …"), or NetworkError and TimeoutError with `executed` honest.
         """
         limit = self.config.request_timeout if timeout is None else timeout
         with deadline_scope(Deadline.after(limit)):
-            endpoint = await self._resolver.resolve_node(await self._resolver.resolve_addressable(target))
+            node = await _in_time(self._resolver.resolve_addressable(target), target)
+            endpoint = await _in_time(self._resolver.resolve_node(node), node)
             actor_type, actor_key = ReferenceTextConverter.to_text(target)
             proto = TransactionMessageConverter.to_proto(message)
 
@@ -148,7 +152,9 @@ class GrpcTransactionMessageSender:
                 if delivery.node is not None and delivery.error is None:
                     nodes.setdefault(delivery.node, []).append(delivery.target)
             async with asyncio.TaskGroup() as group:
-                sends = [group.create_task(self._send_to(node, group_, message)) for node, group_ in nodes.items()]
+                sends = [
+                    group.create_task(self._send_to(node, group_, message, limit)) for node, group_ in nodes.items()
+                ]
         for send in sends:
             deliveries.update((delivery.target, delivery) for delivery in send.result())
         result = BroadcastResult(tuple(deliveries[target] for target in targets))
@@ -161,7 +167,7 @@ class GrpcTransactionMessageSender:
         async def one(target: AddressableReference) -> Delivery:
             async with places:
                 try:
-                    return Delivery(target, await self._resolver.resolve_addressable(target))
+                    return Delivery(target, await _in_time(self._resolver.resolve_addressable(target), target))
                 except OrbitError as error:
                     return Delivery(target, None, error)
 
@@ -170,11 +176,11 @@ class GrpcTransactionMessageSender:
         return [task.result() for task in tasks]
 
     async def _send_to(
-        self, node: NodeId, targets: Sequence[AddressableReference], message: TransactionMessage
+        self, node: NodeId, targets: Sequence[AddressableReference], message: TransactionMessage, timeout: float
     ) -> list[Delivery]:
         """One request for all targets of one node."""
         try:
-            endpoint = await self._resolver.resolve_node(node)
+            endpoint = await _in_time(self._resolver.resolve_node(node), node)
             proto = TransactionMessageConverter.to_proto(message)
 
             async def attempt(channel: PooledChannel) -> BroadcastMessageResponse:
@@ -187,7 +193,7 @@ class GrpcTransactionMessageSender:
                 stub = TransactionServiceStub(channel)  # type: ignore[arg-type]  # anything with grpclib's `request`
                 return await stub.broadcast_transaction_message(request)
 
-            answer = await self._pool.call(endpoint, attempt, method=BROADCAST, idempotent=True)
+            answer = await self._pool.call(endpoint, attempt, method=BROADCAST, timeout=timeout, idempotent=True)
         except OrbitError as error:
             return [Delivery(target, node, error) for target in targets]
         return _attribute(node, targets, answer, endpoint)
@@ -218,6 +224,18 @@ class GrpcTransactionMessageSender:
         return f"<GrpcTransactionMessageSender {self.node_id}, {self._pool!r}>"
 
 
+async def _in_time(answer: Awaitable[T], asked: object) -> T:
+    """The resolver's answer. It may ask others who are silent, and knows nothing of our time limit."""
+    deadline = current_deadline()
+    try:
+        async with asyncio.timeout(None if deadline is None else deadline.remaining()):
+            return await answer
+    except OrbitError:
+        raise
+    except builtins.TimeoutError as error:
+        raise TimeoutError(f"{asked} was not resolved in time", executed=Executed.NO) from error
+
+
 def _remaining_ms() -> int:
     """What is left for this attempt, as the message's own limit; 0 would mean "none"."""
     deadline = current_deadline()
@@ -238,21 +256,40 @@ def _attribute(
     """Tell which targets failed. The wire has counts and lines of text; orbit-lite's lines begin with `Type:key: `.
 
     Where the lines do not account for all failures (Orbit-RS writes them freely), the targets without a line may or may
-    not have been served.
+    not have been served; nor is it known which failed of several that look the same as text (`A:b` + `c`, `A` + `b:c`).
     """
-    errors: dict[AddressableReference, OrbitError] = {}
-    for line in answer.errors:
-        # The longest name that fits: one key may begin with another.
-        named = [target for target in targets if line.startswith(f"{target}: ") and target not in errors]
-        if named:
-            target = max(named, key=lambda named: len(str(named)))
-            errors[target] = _refusal(line[len(f"{target}: ") :], endpoint, BROADCAST)
-    counts_agree = answer.failed_sends == len(errors) and answer.successful_sends == len(targets) - len(errors)
-    deliveries = []
+    named: dict[str, list[AddressableReference]] = {}
     for target in targets:
-        error = errors.get(target)
-        if error is None and not counts_agree:
-            text = f"{answer.failed_sends} of {len(targets)} messages failed, which ones was not said"
-            error = OrbitError(text, executed=Executed.MAYBE, peer=endpoint, method=BROADCAST)
-        deliveries.append(Delivery(target, node, error))
-    return deliveries
+        named.setdefault(str(target), []).append(target)
+    reasons = _reasons({name: len(same) for name, same in named.items()}, answer.errors)
+    failed = sum(map(len, reasons.values()))
+    counts_agree = answer.failed_sends == failed and answer.successful_sends == len(targets) - failed
+    doubt = f"{answer.failed_sends} of {len(targets)} messages failed, which ones was not said"
+    errors: dict[AddressableReference, OrbitError] = {}
+    for name, same in named.items():
+        if len(reasons[name]) == len(same):
+            errors.update(
+                (target, _refusal(reason, endpoint, BROADCAST))
+                for target, reason in zip(same, reasons[name], strict=True)
+            )
+        elif reasons[name] or not counts_agree:
+            errors.update(
+                (target, OrbitError(doubt, executed=Executed.MAYBE, peer=endpoint, method=BROADCAST)) for target in same
+            )
+    return [Delivery(target, node, errors.get(target)) for target in targets]
+
+
+def _reasons(names: Mapping[str, int], lines: Sequence[str]) -> dict[str, list[str]]:
+    """What lines `name: reason` say of each name, which takes at most the given number of them.
+
+    Of the names that fit a line it is the longest that has not had its lines: one key may begin with another.
+    """
+    longest = max(map(len, names), default=0)
+    reasons: dict[str, list[str]] = {name: [] for name in names}
+    for line in lines:
+        end = line.rfind(": ", 0, longest + 2)
+        while end >= 0 and len(reasons.get(line[:end], ())) >= names.get(line[:end], 0):
+            end = line.rfind(": ", 0, end)
+        if end >= 0:
+            reasons[line[:end]].append(line[end + 2 :])
+    return reasons
