@@ -143,6 +143,11 @@ class Channel:
         return connection.h2.remote_settings.max_concurrent_streams if connection and connection.is_open else None
 
     @property
+    def keep_alive_interval(self) -> float | None:
+        """Seconds of silence before a PING: as configured, or more once the server has complained; None = never."""
+        return self._keep_alive
+
+    @property
     def peer_name(self) -> str:
         """How errors name the server."""
         return self.endpoint.url
