@@ -1,8 +1,9 @@
 """`orbit.transactions.TransactionService`: transaction messages for the participants and coordinators of this process.
 
 A message is dispatched to the handler that is registered for its target's actor type. Senders repeat messages when they
-do not know whether the first one arrived, so a message is handled once per (transaction, kind, target, sender); a
-repeated one gets the first one's answer, also while that is still being found.
+do not know whether the first one arrived, so a message is handled once per (transaction, kind, target, sender), a vote
+or an acknowledgement once per content; a repeated one gets the first one's answer, also while that is still being
+found. Questions and answers about a transaction's status change nothing and are handled every time.
 
 What the handler refuses is an answer (`success` false and the reason), as Orbit-RS has it; so is a target that nobody
 here handles. A message that says nothing sensible ends the call with INVALID_ARGUMENT instead.
@@ -27,7 +28,16 @@ from orbit_lite.converters import (
 from orbit_lite.converters.keys import KeyKinds, ReferenceTextConverter, always_string
 from orbit_lite.converters.presence import each, fields, required
 from orbit_lite.errors import AddressableNotFound, InternalError, OrbitError, TimeoutError
-from orbit_lite.model import AddressableReference, NodeId, TransactionHandler, TransactionMessage
+from orbit_lite.model import (
+    Acknowledge,
+    AddressableReference,
+    NodeId,
+    QueryStatus,
+    StatusResponse,
+    TransactionHandler,
+    TransactionMessage,
+    Vote,
+)
 from orbit_lite.rpc import Deadline, InvalidArgument, current_deadline, deadline_scope, status_of
 from orbit_lite.services.deduplication import DeduplicationWindow
 from orbit_proto.orbit.transactions import (
@@ -180,7 +190,6 @@ class OrbitTransactionService(TransactionServiceBase):
         handler = self._handlers.get(target.addressable_type, self._default)
         if handler is None:
             return AddressableNotFound(str(target))
-        key = (message.transaction_id, message.kind, target, sender)
         deadline = current_deadline()
 
         async def handle() -> None:
@@ -193,13 +202,27 @@ class OrbitTransactionService(TransactionServiceBase):
 
         try:
             async with asyncio.timeout(None if deadline is None else deadline.remaining()):
-                await self._window.once(key, handle)
+                if isinstance(message, QueryStatus | StatusResponse):
+                    await handle()  # a question that is asked again wants today's answer
+                else:
+                    await self._window.once(_identity(message, target, sender), handle)
         except OrbitError as error:
             log.debug("%s for %s refused: %s", message.kind, target, error, extra={"tx": str(message.transaction_id)})
             return error
         except builtins.TimeoutError:
             return TimeoutError(f"{message.kind} for {target} was not handled in time")
         return None
+
+
+def _identity(message: TransactionMessage, target: AddressableReference, sender: NodeId) -> tuple[object, ...]:
+    """What makes two messages the same one.
+
+    Answers to the coordinator count by their content: participants on one node answer each for itself, and one that
+    could not carry out a commit at first acknowledges it again later.
+    """
+    if isinstance(message, Vote | Acknowledge):
+        return message, target, sender
+    return message.transaction_id, message.kind, target, sender
 
 
 def _version() -> str:

@@ -22,6 +22,7 @@ from orbit_lite.errors import (
     OverloadedError,
 )
 from orbit_lite.model import (
+    Acknowledge,
     AddressableReference,
     Commit,
     Int32Key,
@@ -30,11 +31,15 @@ from orbit_lite.model import (
     Prepare,
     QueryStatus,
     StateType,
+    StatusResponse,
     StringKey,
     TransactionId,
     TransactionMessage,
     TransactionOperation,
     TransactionState,
+    TransactionVote,
+    Vote,
+    VoteType,
 )
 from orbit_lite.rpc import Deadline, DeadlineExceeded, InvalidArgument, current_deadline
 from orbit_lite.services import OrbitTransactionService
@@ -326,6 +331,29 @@ async def test_only_the_same_message_to_the_same_target_from_the_same_sender_is_
     ):
         await stub.send_transaction_message(message)
     assert (len(participant.handled), service.duplicates) == (5, 0)
+
+
+async def test_participants_on_one_node_answer_each_for_itself(
+    stub: TransactionServiceStub, service: OrbitTransactionService, participant: Participant
+) -> None:
+    others = [AddressableReference.of("Account", key) for key in "bc"]
+    answers: list[TransactionMessage] = [
+        Acknowledge(TX, other, success) for other in others for success in (False, True)
+    ]
+    answers += [Vote(TX, other, TransactionVote(VoteType.YES)) for other in others]
+    for answer in [*answers, *answers]:
+        await stub.send_transaction_message(request(message=wire(answer)))
+    assert [message for _, message, _ in participant.handled] == answers
+    assert service.duplicates == 6
+
+
+async def test_a_transactions_status_is_asked_for_as_often_as_somebody_asks(
+    stub: TransactionServiceStub, service: OrbitTransactionService, participant: Participant
+) -> None:
+    messages: list[TransactionMessage] = [QueryStatus(TX), StatusResponse(TX, TransactionState(StateType.PREPARED))]
+    for message in messages * 2:
+        await stub.send_transaction_message(request(message=wire(message)))
+    assert (len(participant.handled), service.duplicates) == (4, 0)
 
 
 async def test_a_duplicate_joins_the_first_one_and_outlives_its_caller(
