@@ -340,7 +340,6 @@ class ActorSystem:
         """Deactivate until no actor is left: hooks may call other actors, which activates them."""
         deactivated = 0
         for _ in range(_LAST_ROUNDS):
-            await asyncio.sleep(0)  # activations must have begun before they can be given up
             for cell in list(self._cells.values()):
                 cell.give_up_activation()
             deactivated += await self._retire(list(self._cells.values()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextvars
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -22,6 +23,9 @@ from orbit_lite.errors import (
 from orbit_lite.model import Json
 
 Host = Callable[..., ActorSystem]
+
+
+whose = contextvars.ContextVar("whose", default="nobody's")
 
 
 class Gate:
@@ -444,6 +448,19 @@ async def test_an_activation_has_not_the_time_limit_of_the_call_that_caused_it(h
     assert Worker.made == 1
 
 
+async def test_a_hook_does_not_inherit_what_belongs_to_the_call_that_caused_it(host: Host) -> None:
+    """Such as a deadline, which context variables carry."""
+    seen: list[str] = []
+
+    async def look(worker: Worker) -> None:
+        seen.append(whose.get())
+
+    Worker.activate = look
+    whose.set("the caller's")
+    await host(Worker).ref("Worker", "a").invoke("add")
+    assert seen == ["nobody's"]
+
+
 async def test_the_context_is_there_before_the_activation(host: Host) -> None:
     seen: list[str] = []
 
@@ -483,7 +500,9 @@ async def test_no_call_is_lost_while_an_actor_is_deactivated(host: Host, gate: G
     assert [view.state for view in system.snapshot()] == ["deactivating"]
     gate.go.set()
     assert await asyncio.gather(*calls) == [1, 2, 3]
+    await settle()
     assert Worker.made == 2
+    assert [view.state for view in system.snapshot()] == ["idle"]
 
 
 async def test_calls_that_wait_when_an_actor_wants_to_end_are_served_first(host: Host, gate: Gate) -> None:

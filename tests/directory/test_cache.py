@@ -210,13 +210,24 @@ async def test_an_answer_that_was_invalidated_under_way_is_given_but_not_remembe
     early = asyncio.create_task(cache.resolve_node(ONE))
     await settle()
     cache.invalidate(ONE)
+    directory.go.set()
+    assert await early == "http://one:1"
+    directory.urls[ONE] = "http://moved:1"
+    assert await cache.resolve_node(ONE) == "http://moved:1"
+
+
+async def test_a_name_that_was_invalidated_under_way_is_asked_for_anew_at_once(
+    cache: CachingNodeResolver, directory: Directory
+) -> None:
+    directory.go.clear()
+    early = asyncio.create_task(cache.resolve_node(ONE))
+    await settle()
+    cache.invalidate(ONE)
     late = asyncio.create_task(cache.resolve_node(ONE))
     await settle()
     assert directory.asked == [ONE, ONE]
     directory.go.set()
     assert [await early, await late] == ["http://one:1"] * 2
-    await cache.resolve_node(ONE)
-    assert directory.asked == [ONE, ONE]
 
 
 async def test_memory_is_bounded(cache: CachingNodeResolver, directory: Directory) -> None:
