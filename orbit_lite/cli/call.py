@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["call", "parse_header", "read_data", "split_method"]
 
 
-@click.command()
+@click.command(short_help="Call a method of any gRPC server, by reflection.")
 @click.argument("address", metavar="HOST:PORT")
 @click.argument("what", metavar="METHOD|list|describe")
 @click.argument("symbol", required=False)

@@ -27,7 +27,7 @@ __all__ = ["actors", "drain", "nodes", "status"]
 # ---------------------------------------------------------------- status
 
 
-@click.command()
+@click.command(short_help="Print how a node does.")
 @endpoint_option
 @timeout_option
 @json_option
@@ -153,7 +153,7 @@ def _duration(seconds: float) -> str:
 # ---------------------------------------------------------------- nodes
 
 
-@click.command()
+@click.command(short_help="List the members of the cluster.")
 @endpoint_option
 @timeout_option
 @json_option

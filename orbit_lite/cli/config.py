@@ -14,7 +14,7 @@ from orbit_lite.cli.settings import load, node_options
 __all__ = ["config"]
 
 
-@click.command()
+@click.command(short_help="Print the effective settings and their origins.")
 @node_options
 @click.option("--changed", is_flag=True, help="Only what is not the default.")
 @json_option

@@ -23,8 +23,10 @@ _CONNECT_FAILED = 2
 _CALL_FAILED = 3
 _NOT_SERVING = 4
 
+_POLL_INTERVAL = 1.0  # seconds between questions to a server that has no watch
 
-@click.command()
+
+@click.command(short_help="Ask whether a node is serving.")
 @click.argument("service", default="")
 @click.option("--watch", is_flag=True, help="Go on and print every change, until interrupted.")
 @endpoint_option
@@ -62,7 +64,7 @@ async def _health(service: str, *, watch: bool, endpoint: str, timeout: float, a
 
 
 async def _watch(client: HealthClient, service: str, *, as_json: bool) -> int:
-    async with aclosing(client.watch(service)) as statuses:
+    async with aclosing(client.watch(service, poll_interval=_POLL_INTERVAL)) as statuses:
         async for status in statuses:
             _print(service, status, as_json=as_json)
     return _CALL_FAILED  # a watch has no end of its own

@@ -19,7 +19,7 @@ __all__ = ["argument", "invoke"]
 _KINDS = {kind.name.lower(): kind for kind in KeyKind}
 
 
-@click.command()
+@click.command(short_help="Call a method of an actor.")
 @click.argument("actor_type", metavar="TYPE")
 @click.argument("key")
 @click.argument("method")

@@ -15,7 +15,7 @@ import click
 
 from orbit_lite.cli import about, call, cluster, config, health, invoke, serve
 from orbit_lite.cli.demo import command as demo
-from orbit_lite.cli.problems import INTERRUPTED, Problem
+from orbit_lite.cli.problems import INTERRUPTED, USED_WRONGLY, Problem
 from orbit_lite.errors import OrbitError
 
 __all__ = ["cli", "main"]
@@ -24,9 +24,14 @@ __all__ = ["cli", "main"]
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Every verb has --help, and --json for machines.",
+    invoke_without_command=True,
 )
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Run and ask the nodes of an orbit-lite cluster."""
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        context.exit(USED_WRONGLY)
 
 
 for _verb in (
@@ -59,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OrbitError as error:
         return Problem.of(error).show(as_json=_wants_json(args))
     except (click.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
         return INTERRUPTED
     return status if isinstance(status, int) else 0
 

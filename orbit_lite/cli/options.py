@@ -67,8 +67,8 @@ def timeout_option(function: _Function) -> _Function:
     return click.option(
         "--timeout",
         type=Duration(),
-        default=DEFAULT_TIMEOUT,
-        show_default="10s",
+        default=f"{DEFAULT_TIMEOUT:g}s",
+        show_default=True,
         metavar="DURATION",
         help="How long to wait for the answer, such as 250ms or 30s.",
     )(function)

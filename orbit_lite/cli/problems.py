@@ -16,6 +16,7 @@ from orbit_lite.errors import (
     ConnectionLost,
     DrainingError,
     InternalError,
+    LeaseExpired,
     NodeNotFound,
     OrbitError,
     OverloadedError,
@@ -23,11 +24,12 @@ from orbit_lite.errors import (
     TimeoutError,
 )
 
-__all__ = ["FAILED", "INTERRUPTED", "USED_WRONGLY", "Problem"]
+__all__ = ["FAILED", "INTERRUPTED", "TERMINATED", "USED_WRONGLY", "Problem"]
 
 FAILED = 1
 USED_WRONGLY = 2
-INTERRUPTED = 130  # as shells report a process that ended by SIGINT
+INTERRUPTED = 130  # as shells report a process that ended by SIGINT,
+TERMINATED = 143  # and by SIGTERM
 
 #: The first that fits.
 _HINTS: tuple[tuple[type[OrbitError], str], ...] = (
@@ -65,7 +67,10 @@ class Problem:
         if hint is None:
             by_kind = next((text for kind, text in _HINTS if isinstance(error, kind)), "")
             hint = by_kind or _HINTS_BY_STATUS.get(error.code, "")
-        return cls(str(error), hint, error.orb_code, error.code.name, error.executed.value)
+        message = str(error)
+        if isinstance(error, AddressableNotFound | NodeNotFound | LeaseExpired):  # their messages are names only
+            message = error.prefix + message
+        return cls(message, hint, error.orb_code, error.code.name, error.executed.value)
 
     @classmethod
     def of_usage(cls, error: click.ClickException) -> Problem:

@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -44,23 +43,22 @@ def serve(*, die_with_parent: bool, as_json: bool, **options: Any) -> None:
     configure_logging(config.log_level, config.log_format)
     if die_with_parent:
         threading.Thread(target=_end_with_stdin, name="parent watch", daemon=True).start()
-    run(_serve(OrbitNode(config), reload, as_json=as_json))
+    node = OrbitNode(config)
+    run(node.serve_forever(reload, on_ready=lambda: _tell_ready(node, as_json=as_json)))
 
 
-async def _serve(node: OrbitNode, reload: Callable[[], NodeConfig], *, as_json: bool) -> None:
-    async with node:
-        if as_json:
-            ready = {
-                "event": "ready",
-                "node_id": str(node.node_id),
-                "url": node.url,
-                "port": node.port,
-                "pid": os.getpid(),
-            }
-            print_json(ready, indent=None)
-        else:
-            print(f"node {node.node_id} serves at {node.url}", flush=True)
-        await node.serve_forever(reload)
+def _tell_ready(node: OrbitNode, *, as_json: bool) -> None:
+    if as_json:
+        ready = {
+            "event": "ready",
+            "node_id": str(node.node_id),
+            "url": node.url,
+            "port": node.port,
+            "pid": os.getpid(),
+        }
+        print_json(ready, indent=None)
+    else:
+        print(f"node {node.node_id} serves at {node.url}", flush=True)
 
 
 def _end_with_stdin() -> None:

@@ -366,15 +366,20 @@ class OrbitNode:
 
     # ------------------------------------------------------------ a program that is nothing but a node
 
-    async def serve_forever(self, reload: Callable[[], NodeConfig] | None = None) -> None:
+    async def serve_forever(
+        self, reload: Callable[[], NodeConfig] | None = None, *, on_ready: Callable[[], None] | None = None
+    ) -> None:
         """Serve until SIGTERM or ctrl-C, which drain and stop the node (a second one: at once), or an operator's stop.
 
-        reload: reads the configuration anew on SIGHUP; log level and seed nodes are applied. Where the platform or the
+        reload: reads the configuration anew on SIGHUP; log level and seed nodes are applied. on_ready: called once the
+        node serves and signals are handled, since who hears of it may send one at once. Where the platform or the
         thread has no signal handlers, cancelling this stops the node.
         """
         await self.__aenter__()
         try:
             with Signals(self, reload):
+                if on_ready is not None:
+                    on_ready()
                 await self._stop_requested.wait()
             if self.state is NodeState.DRAINING and self._draining is not None and not self._draining.done():
                 _log.warning("node %s stops before it has drained", self.node_id)

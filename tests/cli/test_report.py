@@ -100,9 +100,11 @@ def test_a_loss_is_told_with_the_lost_accounts(capsys: pytest.CaptureFixture[str
     )
     print_report(lost)
     text = capsys.readouterr().out
-    assert "Žofie: the account was lost" in text
+    assert "Žofie    the account was lost" in text
     assert re.search("node-2 +[?].*was ended by SIGKILL\n", text)
-    assert text.endswith("Money is NOT accounted for: 1 of 2 accounts are lost, the rest hold 987.50 of 2,000.00.\n")
+    assert text.endswith(
+        "Money is NOT accounted for: 1 of 2 accounts have no balance, the rest hold 987.50 of 2,000.00.\n"
+    )
 
 
 def test_long_lists_are_cut_unless_all_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

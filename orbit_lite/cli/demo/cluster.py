@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -79,6 +80,9 @@ class NodeProcess:
         try:
             self.url = json.loads(line)["url"]
         except (ValueError, KeyError, TypeError) as error:
+            with suppress(TimeoutError):  # a signal to a process that is just ending would lose its exit status
+                async with asyncio.timeout(_STOP_GRACE):
+                    await self._process.wait()
             await self.stop()
             raise ClusterError(f"{self.node_id.key} {self.ending} before it was ready: {self.last_words}") from error
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import sys
+from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orbit_lite.cli.demo.money import parse_cents
 from orbit_lite.cli.options import Duration, json_option, run
 from orbit_lite.cli.output import print_json
-from orbit_lite.cli.problems import FAILED
+from orbit_lite.cli.problems import FAILED, TERMINATED
 from orbit_lite.errors import IoError, ParseError, quote
 
 __all__ = ["demo"]
@@ -20,6 +24,8 @@ _MOST_NODES = 20
 _MOST_BYTES = 64 << 20  # the input is kept in memory
 
 if TYPE_CHECKING:
+    from orbit_lite.cli.demo.report import Report
+
     _AmountType = click.ParamType[int]
 else:
     _AmountType = click.ParamType
@@ -35,7 +41,7 @@ class _Amount(_AmountType):
             self.fail(error.message, param, ctx)
 
 
-@click.command()
+@click.command(short_help="Run a cluster, and transfers through its actors.")
 @click.option(
     "-i", "--input", "source", metavar="FILE", help="CSV of from, to, amount, note; - is stdin; else a sample."
 )
@@ -77,12 +83,24 @@ def demo(
     settings = Settings(
         nodes=nodes, opening=opening, limit=limit, width=in_flight, timeout=timeout, log_level=log_level
     )
-    report = run(play(name, sheet, settings, Progress(quiet=as_json)))
+    try:
+        report = run(_until_terminated(play(name, sheet, settings, Progress(quiet=as_json))))
+    except asyncio.CancelledError:
+        return TERMINATED
     if as_json:
         print_json(document(report))
     else:
         print_report(report, everything=everything)
     return 0 if report.is_success else FAILED
+
+
+async def _until_terminated(work: Coroutine[Any, Any, Report]) -> Report:
+    """Let SIGTERM cancel the work, so that it stops its nodes first."""
+    task = asyncio.current_task()
+    if task is not None:
+        with suppress(NotImplementedError):  # Windows has no such handlers; there the nodes notice that we are gone
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
 
 
 def _read(source: str | None) -> tuple[str, bytes]:

@@ -49,8 +49,7 @@ async def play(source: str, sheet: Sheet, settings: Settings, progress: Progress
     name = secrets.token_hex(4)  # keeps this run's entry ids apart from any other's
     runs = [TransferRun(transfer, f"{name}-{transfer.line}") for transfer in sheet.transfers]
     async with Cluster(settings.nodes, log_level=settings.log_level, progress=progress.say) as cluster:
-        nodes = [(node.node_id, node.url) for node in cluster.nodes]
-        async with Entrances(nodes, timeout=settings.timeout) as entrances:
+        async with Entrances(cluster.nodes, timeout=settings.timeout) as entrances:
             teller = Teller(entrances.invoke, width=settings.width)
             progress.say(f"{len(accounts)} accounts, {format_cents(settings.opening)} in each")
             await teller.open_accounts(accounts, balance=settings.opening, limit=settings.limit)

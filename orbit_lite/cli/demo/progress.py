@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -47,7 +48,7 @@ def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _lines(what: str, total: int) -> Callable[[int], None]:
-    spoken = time.monotonic()
+    spoken = -math.inf
 
     def tell(done: int) -> None:
         nonlocal spoken

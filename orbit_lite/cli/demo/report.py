@@ -198,8 +198,8 @@ def _print_balances(report: Report, *, everything: bool) -> None:
         shown[_SHOWN_ACCOUNTS : _SHOWN_ACCOUNTS + left_out] = [(f"… {left_out} more, --all prints them", "")]
     print(f"\nBalances, {format_cents(report.opening)} each at the start")
     print_table(["account", ">balance"], shown, empty="no account")
-    for name in report.silent:
-        print(f"{quote(name)}: {report.holdings[name].problem}")
+    silent = [(name, report.holdings[name].problem) for name in report.silent]
+    _print_some("Accounts without a balance", ["account", "why"], silent, everything=everything)
 
 
 def _print_bad_rows(report: Report, *, everything: bool) -> None:
@@ -267,7 +267,7 @@ def _print_verdict(report: Report) -> None:
     if report.is_conserved:
         print(f"Money is conserved: {len(report.holdings)} accounts hold {found}, as at the start.")
     elif report.silent:
-        lost = f"{len(report.silent)} of {len(report.holdings)} accounts are lost"
-        print(f"Money is NOT accounted for: {lost}, the rest hold {found} of {expected}.")
+        silent = f"{len(report.silent)} of {len(report.holdings)} accounts have no balance"
+        print(f"Money is NOT accounted for: {silent}, the rest hold {found} of {expected}.")
     else:
         print(f"Money is NOT conserved: the accounts hold {found}, at the start it was {expected}.")

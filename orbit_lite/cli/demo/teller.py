@@ -138,10 +138,15 @@ class Teller:
             return Signal.SILENCE, "the answer makes no sense"
 
     async def _balance(self, name: str) -> Holding:
-        try:
-            answer = await self._invoke(_account(name), "balance", [])
-        except OrbitError as error:
-            return Holding(None, str(error))
+        pauses = iter(_REPEAT_PAUSES)
+        while True:  # asking does no harm, and the next question goes another way
+            try:
+                answer = await self._invoke(_account(name), "balance", [])
+                break
+            except OrbitError as error:
+                if (pause := next(pauses, None)) is None:
+                    return Holding(None, str(error))
+                await asyncio.sleep(pause * self._pause)
         balance = answer.get("balance") if isinstance(answer, dict) else None
         if isinstance(balance, int):
             return Holding(balance)
