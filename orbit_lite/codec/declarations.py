@@ -16,8 +16,7 @@ from typing import Any, Final
 
 import betterproto.lib.google.protobuf as pb
 
-from orbit_lite.codec.encoder import raw_state
-from orbit_lite.codec.plan import UNSET
+from orbit_lite.codec.plan import UNSET, raw_state
 from orbit_lite.codec.wire import MAX_FIELD_NUMBER
 from orbit_lite.errors import SerializationError, Status, quote
 

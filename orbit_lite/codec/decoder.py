@@ -20,9 +20,8 @@ from collections.abc import Sequence
 from textwrap import indent
 from typing import Any
 
-from orbit_lite.codec.encoder import raw_state
 from orbit_lite.codec.faults import READ_ERRORS, locate
-from orbit_lite.codec.plan import UNSET, FieldPlan, Label, MessagePlan
+from orbit_lite.codec.plan import UNSET, FieldPlan, Label, MessagePlan, raw_state
 from orbit_lite.codec.scalars import SCALARS, unzigzag
 from orbit_lite.codec.wire import LEN, Fault, overrun, read_length, read_tag, skip, tag_of
 

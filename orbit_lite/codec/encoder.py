@@ -23,20 +23,15 @@ from itertools import groupby
 from textwrap import indent
 from typing import Any
 
-import betterproto
-
-from orbit_lite.codec.plan import READ_DURATION, READ_TIMESTAMP, UNSET, FieldPlan, Label, MessagePlan
+from orbit_lite.codec.plan import READ_DURATION, READ_TIMESTAMP, UNSET, FieldPlan, Label, MessagePlan, raw_state
 from orbit_lite.codec.scalars import SCALARS, is_negative_zero
 from orbit_lite.codec.values import write_duration, write_timestamp
 from orbit_lite.codec.wire import LEN, head_table, tag_of, varint
 
-__all__ = ["encoder_source", "raw_state", "wrapper_writer"]
+__all__ = ["encoder_source", "wrapper_writer"]
 
 #: Fields up to this number share tables of tag and following byte (5 KB each); the others concatenate.
 _TABLED = 127
-
-#: The instance's `__dict__`, past betterproto's `__getattribute__`, and at half the price of object.__getattribute__.
-raw_state: Callable[[Any], dict[str, Any]] = betterproto.Message.__dict__["__dict__"].__get__
 
 _WHOLE = frozenset({"int32", "int64", "uint32", "uint64", "enum"})
 _PRESENT = "v is not unset and v is not None"

@@ -8,9 +8,9 @@ from typing import Any
 
 import betterproto
 
-from orbit_lite.codec.encoder import raw_state, wrapper_writer
+from orbit_lite.codec.encoder import wrapper_writer
 from orbit_lite.codec.errors import EncodeError
-from orbit_lite.codec.plan import UNSET, FieldPlan, Label, plan_of
+from orbit_lite.codec.plan import UNSET, FieldPlan, Label, plan_of, raw_state
 from orbit_lite.codec.scalars import SCALARS
 from orbit_lite.codec.values import write_duration, write_timestamp
 from orbit_lite.codec.wire import Fault

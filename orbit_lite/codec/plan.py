@@ -10,7 +10,7 @@ Where betterproto's metadata has no place for something that a .proto file says 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,10 +20,23 @@ import betterproto
 from orbit_lite.codec.scalars import SCALARS
 from orbit_lite.codec.wire import LEN
 
-__all__ = ["READ_DURATION", "READ_TIMESTAMP", "UNSET", "DescribedField", "FieldPlan", "Label", "MessagePlan", "plan_of"]
+__all__ = [
+    "READ_DURATION",
+    "READ_TIMESTAMP",
+    "UNSET",
+    "DescribedField",
+    "FieldPlan",
+    "Label",
+    "MessagePlan",
+    "plan_of",
+    "raw_state",
+]
 
 #: In an instance's `__dict__`: this field is not set.
 UNSET = betterproto.PLACEHOLDER
+
+#: The instance's `__dict__`, past betterproto's `__getattribute__`, and at half the price of object.__getattribute__.
+raw_state: Callable[[Any], dict[str, Any]] = betterproto.Message.__dict__["__dict__"].__get__
 
 #: What reading an unset Timestamp or Duration field gives. betterproto leaves on a read the default in place of UNSET;
 #: as that is always this very object, it is not taken for a value that somebody set (compare with `is`).
@@ -81,6 +94,17 @@ class MessagePlan:
     fields: tuple[FieldPlan, ...]
     oneofs: tuple[str, ...]
     blank: Mapping[str, object]
+
+    def new(self) -> tuple[Any, dict[str, Any]]:
+        """A message without content, and its `__dict__`: what betterproto's constructor makes, in a 20th of its time.
+
+        It counts as present inside another one, as if it had been received.
+        """
+        message = object.__new__(self.cls)
+        state = raw_state(message)
+        state |= self.blank
+        state["_group_current"] = dict.fromkeys(self.oneofs)
+        return message, state
 
 
 def plan_of(cls: type[betterproto.Message]) -> MessagePlan:
