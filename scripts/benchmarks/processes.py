@@ -1,0 +1,126 @@
+"""The controller's end: processes that answer commands, and a contender as a pair of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """Who is measured, and by which interpreter."""
+
+    name: str
+    """As in the tables."""
+    kind: str
+    """As in side.CONTENDERS."""
+    python: str = sys.executable
+    pypy: bool = False
+
+
+class SideFailed(Exception):
+    """A process of a contender ended, or could not be started; its own words are on stderr."""
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """For child processes of any interpreter: the project from this checkout, whatever is installed there."""
+    paths = [str(ROOT), str(ROOT / "gen"), str(ROOT / "scripts")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **extra}
+
+
+class Process:
+    """A child that takes one JSON line a command and answers with one."""
+
+    def __init__(self, python: str, module: str, *arguments: str, **extra: str) -> None:
+        self.name = " ".join((module, *arguments))
+        self._child = subprocess.Popen(
+            [python, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment(**extra),
+            text=True,
+        )
+
+    def ask(self, do: str, **arguments: object) -> Any:
+        """Raises SideFailed when the process does not answer."""
+        stdin, stdout = self._child.stdin, self._child.stdout
+        if stdin is None or stdout is None:
+            raise SideFailed(f"{self.name}: no pipes")
+        try:
+            stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+            stdin.flush()
+        except BrokenPipeError as error:
+            raise SideFailed(f"{self.name}: ended with status {self._child.wait()}") from error
+        if not (line := stdout.readline()):
+            raise SideFailed(f"{self.name}: ended with status {self._child.wait()} during {do!r}")
+        return json.loads(line)
+
+    def end(self) -> None:
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                pipe.close()
+        try:
+            self._child.wait(10)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+
+
+@dataclass(slots=True)
+class Pair:
+    """A contender's server and client. `streams`: calls at once that the server is to allow on a connection."""
+
+    contender: Contender
+    streams: int | None = None
+    server: Process = field(init=False)
+    client: Process = field(init=False)
+    port: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.server = Process(self.contender.python, "benchmarks.side", self.contender.kind, "server")
+        self.client = Process(self.contender.python, "benchmarks.side", self.contender.kind, "client")
+        self.port = self.server.ask("start", streams=self.streams)
+
+    def connect(self, connections: int = 1, *, pool: int | None = None) -> None:
+        self.client.ask("connect", port=self.port, connections=connections, pool=pool)
+
+    def close(self) -> None:
+        self.client.ask("close")
+
+    def run(self, work: str, in_flight: int, seconds: float, size: int = 0) -> dict[str, float]:
+        return self._measured("run", work=work, in_flight=in_flight, seconds=seconds, size=size)
+
+    def chat(self, seconds: float) -> dict[str, float]:
+        return self._measured("chat", seconds=seconds)
+
+    def _measured(self, do: str, **arguments: object) -> dict[str, float]:
+        before = self.server.ask("usage")["cpu"]
+        found: dict[str, float] = self.client.ask(do, **arguments)
+        found["server_us"] = (self.server.ask("usage")["cpu"] - before) / found["calls"] * 1e6
+        found["cpu_us"] = found["client_us"] + found["server_us"]
+        return found
+
+    def server_memory(self) -> float:
+        """Bytes, after a collection."""
+        rss: float = self.server.ask("usage", collect=True)["rss"]
+        return rss
+
+    def end(self) -> None:
+        self.client.end()
+        self.server.end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.end()
