@@ -126,6 +126,13 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """scripts/bench with its peers: `nox -s bench -- --quick`."""
+    session.install(".", *groups("test", "peers"))
+    session.run("python", "scripts/bench", *session.posargs)
+
+
+@nox.session
 def package(session: nox.Session) -> None:
     """Wheel and sdist into dist/."""
     session.install("build>=1.2,<2")

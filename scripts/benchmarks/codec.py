@@ -1,6 +1,6 @@
 """Messages alone: construct, encode, decode, read every field; each runtime in a process of its own.
 
-    python -m benchmarks.codec orbit-lite     answers commands like side.py
+python -m benchmarks.codec orbit-lite     answers commands like side.py
 """
 
 from __future__ import annotations
@@ -17,41 +17,38 @@ from benchmarks.processes import Contender, Process
 from benchmarks.run import OURS, Run, Step
 
 #: Runtimes beside orbit-lite's, and what their process needs in its environment.
-PEERS = {
+PEERS: dict[str, dict[str, str]] = {
     "betterproto": {},
     "protobuf upb": {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "upb"},
     "protobuf Python": {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"},
 }
-METRICS = {
-    "construct_us": "construct",
-    "encode_us": "encode",
-    "decode_us": "decode",
-    "read_us": "read",
-}
 BATCH = 20
+#: Operations that share the time of one measurement, about.
+SHARE = 8
 
 
 def codec(run: Run) -> Iterator[Step]:
     contenders = [*run.of_kind(OURS), *(Contender(name, name) for name in PEERS)]
     processes: dict[str, Process] = {}
-    seconds = run.seconds / 8
+
+    def measure(contender: Contender, work: str, warm_up: float) -> None:
+        if contender.name not in processes:
+            extra = PEERS.get(contender.kind, {})
+            processes[contender.name] = Process(contender.python, "benchmarks.codec", contender.kind, **extra)
+        process = processes[contender.name]
+        process.ask("measure", work=work, seconds=warm_up)
+        found = process.ask("measure", work=work, seconds=run.seconds / SHARE)
+        run.results.add("codec", work, contender.name, found)
+
+    def end() -> None:
+        for process in processes.values():
+            process.end()
+
     for work in ("tiny", "typical"):
         for repeat, contender in run.interleaved(contenders):
-            yield f"codec: {work}, {contender.name}", partial(
-                measure, run, processes, contender, work, run.warm_up(contender) / 8 if repeat == 0 else 0.01, seconds
-            )
-    yield "codec: done", lambda: [process.end() for process in processes.values()] and None
-
-
-def measure(
-    run: Run, processes: dict[str, Process], contender: Contender, work: str, warm_up: float, seconds: float
-) -> None:
-    if contender.name not in processes:
-        extra = PEERS.get(contender.kind, {})
-        processes[contender.name] = Process(contender.python, "benchmarks.codec", contender.kind, **extra)
-    process = processes[contender.name]
-    process.ask("measure", work=work, seconds=warm_up)
-    run.results.add("codec", work, contender.name, process.ask("measure", work=work, seconds=seconds))
+            warm_up = run.warm_up(contender) / SHARE if repeat == 0 else 0.01
+            yield f"codec: {work}, {contender.name}", partial(measure, contender, work, warm_up)
+    yield "codec: end", end
 
 
 # ---------------------------------------------------------------- in the process

@@ -7,16 +7,16 @@ own: channels with the same target would share one.
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import grpc
-import grpc.aio
-
 from benchmarks import load, works
 from benchmarks.contender import HOST, BenchClient, BenchServer
 
+grpc: Any = importlib.import_module("grpc")  # has no types
+importlib.import_module("grpc.aio")
 SCHEMA = works.google()
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 REQUESTS = {
@@ -52,9 +52,7 @@ def add_handler(server: Any, path: str, handler: Any) -> None:
 
 def unary_methods(channel: Any) -> tuple[Any, ...]:
     return tuple(
-        channel.unary_unary(
-            path, request_serializer=request.SerializeToString, response_deserializer=reply.FromString
-        )
+        channel.unary_unary(path, request_serializer=request.SerializeToString, response_deserializer=reply.FromString)
         for path, (request, reply) in REQUESTS.items()
     )
 

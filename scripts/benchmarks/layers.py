@@ -1,6 +1,6 @@
 """Where the time of one call goes: each layer alone, in this interpreter and in the others given.
 
-    python -m benchmarks.layers     answers commands like side.py
+python -m benchmarks.layers     answers commands like side.py
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from benchmarks.processes import Contender, Pair
-from benchmarks.run import Run, Step
+from benchmarks.run import OURS, Run, Step
 
 CONNECTIONS = "idle connection"
 STREAMS = "open stream"
@@ -17,17 +17,24 @@ KINDS = ("orbit-lite", "grpclib", "grpc.aio", "asyncio echo")
 MOST_STREAMS = {"grpclib": 90}  # h2 stops at 100
 #: Calls and streams before the first look, so that what a server allocates once is not counted.
 USED = 0.1
+COUNT, QUICK_COUNT = 1000, 100
 
 
 def memory(run: Run) -> Iterator[Step]:
-    count = how_many(run)
+    count = QUICK_COUNT if run.quick else COUNT
     contenders = run.of_kind(*KINDS)
+    for contender in contenders:
+        text = f"{count:,} connections that have made one call each"
+        if contender.kind != "asyncio echo":
+            raised = ", limit raised" if contender.kind == OURS else ""
+            text += f"; {min(count, MOST_STREAMS.get(contender.kind, count)):,} streams on one connection{raised}"
+        run.results.note("memory", contender.name, text)
     for _, contender in run.interleaved(contenders):
-        yield f"memory: {count} connections, {contender.name}", partial(connections, run, contender, count)
+        yield f"memory: {count:,} connections, {contender.name}", partial(connections, run, contender, count)
         if contender.kind == "asyncio echo":
             continue
         streams = min(count, MOST_STREAMS.get(contender.kind, count))
-        yield f"memory: {streams} streams, {contender.name}", partial(open_streams, run, contender, streams)
+        yield f"memory: {streams:,} streams, {contender.name}", partial(open_streams, run, contender, streams)
 
 
 def connections(run: Run, contender: Contender, count: int) -> None:
@@ -41,20 +48,13 @@ def connections(run: Run, contender: Contender, count: int) -> None:
 
 
 def open_streams(run: Run, contender: Contender, count: int) -> None:
-    raised = contender.kind == "orbit-lite"
-    limit = ", stream limit raised" if raised else ""
-    run.results.note("memory", contender.name, f"{how_many(run)} connections; {count} streams{limit}")
-    with Pair(contender, streams=count + 100 if raised else None) as pair:
+    with Pair(contender, streams=count + 100 if contender.kind == OURS else None) as pair:
         pair.connect()
         pair.run("tiny", 16, USED)
         pair.client.ask("hold", count=5)
         before = pair.server_memory()
         pair.client.ask("hold", count=count)
         run.results.add("memory", STREAMS, contender.name, kilobytes(pair.server_memory() - before, count))
-
-
-def how_many(run: Run) -> int:
-    return 100 if run.quick else 1000
 
 
 def kilobytes(size: float, count: int) -> dict[str, float]:

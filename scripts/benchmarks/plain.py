@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import List, Optional  # noqa: UP035  # betterproto evaluates these names in this module
+from typing import List, Optional
 
 import betterproto
 from betterproto.grpc.grpclib_server import ServiceBase
@@ -106,13 +106,13 @@ class TransactionOperationProto(betterproto.Message):
     target_actor_key: str = betterproto.string_field(3)
     operation_type: str = betterproto.string_field(4)
     operation_data: str = betterproto.string_field(5)
-    compensation_data: Optional[str] = betterproto.string_field(6, optional=True)  # noqa: UP045  # as generated
+    compensation_data: Optional[str] = betterproto.string_field(6, optional=True)
 
 
 @dataclass(eq=False, repr=False)
 class PrepareMessage(betterproto.Message):
     transaction_id: "TransactionIdProto" = betterproto.message_field(1)
-    operations: List["TransactionOperationProto"] = betterproto.message_field(2)  # noqa: UP006  # as generated
+    operations: List["TransactionOperationProto"] = betterproto.message_field(2)
     timeout_ms: int = betterproto.int64_field(3)
 
 
@@ -146,7 +146,7 @@ class BroadcastMessageRequest(betterproto.Message):
 class BroadcastMessageResponse(betterproto.Message):
     successful_sends: int = betterproto.int32_field(1)
     failed_sends: int = betterproto.int32_field(2)
-    errors: List[str] = betterproto.string_field(3)  # noqa: UP006  # as generated
+    errors: List[str] = betterproto.string_field(3)
 
 
 class Stub(betterproto.ServiceStub):
@@ -182,9 +182,8 @@ class Base(ServiceBase):
     async def broadcast_transaction_message(self, request: BroadcastMessageRequest) -> BroadcastMessageResponse:
         raise NotImplementedError
 
-    async def open_stream(self, messages: AsyncIterator[MessageProto]) -> AsyncIterator[MessageProto]:
+    def open_stream(self, messages: AsyncIterator[MessageProto]) -> AsyncIterator[MessageProto]:
         raise NotImplementedError
-        yield MessageProto()
 
     def __mapping__(self) -> dict[str, Handler]:
         unary, kinds = Cardinality.UNARY_UNARY, Cardinality.STREAM_STREAM

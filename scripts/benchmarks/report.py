@@ -15,7 +15,7 @@ from rich.table import Table
 
 from benchmarks.results import Results, Spread
 from benchmarks.run import OURS, REFERENCE, Run
-from benchmarks.targets import verdicts
+from benchmarks.targets import Verdict, verdicts
 
 PACKAGES = ("betterproto", "grpclib", "h2", "grpcio", "protobuf")
 #: Per scenario: metric, heading, decimals. The first one is compared.
@@ -55,6 +55,7 @@ class Facts:
     packages: dict[str, str]
     repeats: int
     seconds: float
+    quick: bool
     load_before: tuple[float, float, float]
     load_after: tuple[float, float, float]
 
@@ -73,6 +74,7 @@ class Facts:
             packages={name: version for name in PACKAGES if (version := version_of(name))},
             repeats=run.repeats,
             seconds=run.seconds,
+            quick=run.quick,
             load_before=before,
             load_after=after,
         )
@@ -82,6 +84,8 @@ class Facts:
         before, after = (" ".join(f"{value:.2f}" for value in load) for load in (self.load_before, self.load_after))
         yield f"{self.machine}; {self.python}; {packages}"
         yield f"{self.repeats} interleaved repeats of {self.seconds:g} s; load average {before} before, {after} after"
+        if self.quick:
+            yield "A quick run shows that everything works, not how fast: no warm-up, few calls, 100 instead of 1,000."
         if self.load_before[0] > 0.5:
             yield "The machine was not quiet before the run: trust the ratios more than the figures."
 
@@ -136,7 +140,9 @@ def rows(results: Results, scenario: str) -> Iterator[Row]:
             ratio = results.ratio(scenario, case, metric, contender, PEER.get(scenario, REFERENCE))
             compared = () if scenario == "layers" else (ratio_text(ratio),)
             rest = [
-                "" if (other := results.spread(scenario, case, contender, name)) is None else number(other.median, digits)
+                ""
+                if (other := results.spread(scenario, case, contender, name)) is None
+                else number(other.median, digits)
                 for name, _, digits in others
             ]
             width = f"{number(spread.low, decimals)}–{number(spread.high, decimals)}"
@@ -146,9 +152,15 @@ def rows(results: Results, scenario: str) -> Iterator[Row]:
 TARGET_HEADINGS = ("figure", "at least", "goal", "found", "min–max", "")
 
 
+def judged(run: Run) -> list[Verdict]:
+    for contender in run.contenders:
+        if contender.kind == OURS and contender.pypy:
+            return verdicts(run.results, contender.name)
+    return verdicts(run.results)
+
+
 def target_rows(run: Run) -> Iterator[Row]:
-    pypy = next((contender.name for contender in run.contenders if contender.kind == OURS and contender.pypy), None)
-    for verdict in verdicts(run.results, pypy):
+    for verdict in judged(run):
         target, found = verdict.target, verdict.found
         sign = "" if target.more else "≤ "
         bounds = ["" if bound is None else f"{sign}{bound:g} {target.unit}" for bound in (target.least, target.goal)]
@@ -170,7 +182,7 @@ def note_lines(results: Results, scenario: str) -> Iterator[str]:
 def warnings(results: Results) -> Iterator[str]:
     noisy = sorted(results.noisy("calls_per_s"), key=lambda pair: pair[1].relative, reverse=True)
     for key, spread in noisy[:MOST_WARNINGS]:
-        yield f"{key.scenario}, {key.case}, {key.contender}: repeats differ by {spread.relative:.0%} of the median"
+        yield f"{key.scenario}: {key.case}, {key.contender}: repeats differ by {spread.relative:.0%} of the median"
     if len(noisy) > MOST_WARNINGS:
         yield f"and {len(noisy) - MOST_WARNINGS} figures more: repeat the run on a quieter machine"
 
@@ -209,10 +221,25 @@ def text_columns(head: Row) -> int:
     return 1 if head is TARGET_HEADINGS else 2
 
 
-def as_markdown(run: Run, facts: Facts) -> str:
-    parts = ["# Performance", "", f"Output of `{facts.command}`.", ""]
+BEGIN, END = "<!-- scripts/bench writes from here -->", "<!-- to here -->"
+
+
+def merged(existing: str, written: str) -> str:
+    """A document with the part between the marks replaced, or a new one that is nothing else."""
+    before, found, rest = existing.partition(BEGIN)
+    _, closed, after = rest.partition(END)
+    if not (found and closed):
+        before, after = "# Performance\n\n", "\n"
+    return f"{before}{BEGIN}\n\n{written}\n{END}{after}"
+
+
+def as_markdown(run: Run, facts: Facts, plot: str | None) -> str:
+    """plot: address of the SVG, as seen from the document."""
+    parts = [f"Output of `{facts.command}`.", ""]
     parts += [f"- {line}" for line in facts.lines()]
     parts += ["", "## Targets", "", *grid(TARGET_HEADINGS, list(target_rows(run)))]
+    if plot is not None:
+        parts += ["", f"![Calls per second of all contenders]({plot})"]
     for scenario in run.results.scenarios():
         parts += ["", f"## {scenario.capitalize()}", ""]
         if remarks := list(note_lines(run.results, scenario)):
@@ -242,7 +269,7 @@ def as_json(run: Run, facts: Facts) -> str:
             "found": None if verdict.found is None else asdict(verdict.found),
             "verdict": verdict.text,
         }
-        for verdict in verdicts(run.results)
+        for verdict in judged(run)
     ]
     content = {"facts": asdict(facts), "targets": targets, "notes": notes, "figures": run.results.as_json()}
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -14,11 +14,11 @@ QUICK_COUNTS = (1, 100)
 
 
 def streams_case(count: int) -> str:
-    return f"{count} open streams"
+    return f"{count:,} open stream{'s' if count > 1 else ''}"
 
 
 def connections_case(count: int) -> str:
-    return f"{count} connections"
+    return f"{count:,} connection{'s' if count > 1 else ''}"
 
 
 def scaling(run: Run) -> Iterator[Step]:

@@ -1,6 +1,6 @@
 """How long it takes from the interpreter's start to the first answered call, over bare asyncio.
 
-    python -m benchmarks.startup orbit-lite     imports, starts a server, makes a call, prints nothing
+python -m benchmarks.startup orbit-lite     imports, starts a server, makes a call, prints nothing
 """
 
 from __future__ import annotations

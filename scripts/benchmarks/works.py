@@ -67,7 +67,7 @@ def plain() -> Any:
 
 
 def _from_modules(shared: str, transactions: str) -> Any:
-    found = {}
+    found: dict[str, Any] = {}
     for package, module in ((SHARED, shared), (TRANSACTIONS, transactions)):
         found |= {name: getattr(importlib.import_module(module), name) for name in MESSAGES[package]}
     return SimpleNamespace(**found)
@@ -229,4 +229,3 @@ def read_message(reply: Any, number: int) -> None:
 
 #: Bytes of each work's request as the raw echo sends them; without a payload's own.
 SIZES = {"tiny": 7, "typical": 261, "payload": 0, "stream": 81}
-
