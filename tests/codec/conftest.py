@@ -1,4 +1,4 @@
-"""The messages of features.proto in both worlds: betterproto classes, ours to test, and google.protobuf's, the oracle."""
+"""The messages of features.proto in both worlds: betterproto classes, ours to test; google.protobuf's as the oracle."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from typing import Any
 import betterproto
 import pytest
 from hypothesis import strategies as st
+
+from orbit_lite.codec.descriptors import DescriptorPool
 
 HERE = Path(__file__).parent
 
@@ -62,6 +64,7 @@ class Google:
         self.upb: bool = api.Type() == "upb"
         self.DecodeError = pytest.importorskip("google.protobuf.message").DecodeError
         self._class_of = pytest.importorskip("google.protobuf.message_factory").GetMessageClass
+        self.unknown_fields = pytest.importorskip("google.protobuf.unknown_fields").UnknownFieldSet
         self._pool = descriptor_pool.DescriptorPool()
         for file in descriptor_pb2.FileDescriptorSet.FromString(descriptor_set).file:
             self._pool.Add(file)
@@ -104,6 +107,22 @@ class Both:
 def both(request: pytest.FixtureRequest, features: ModuleType, google: Google) -> Both:
     """Each message class of features.proto in turn."""
     return Both(request.param, getattr(features, request.param.replace(".", "")), google.message(request.param))
+
+
+@pytest.fixture(scope="session")
+def upb(google: Google) -> Google:
+    """The oracle of doubtful bytes: google.protobuf's C runtime. Its pure-Python one takes some that no other takes."""
+    if not google.upb:
+        pytest.skip("google.protobuf runs without its C runtime, and takes some broken bytes")
+    return google
+
+
+@pytest.fixture(scope="session")
+def pool(descriptor_set: bytes) -> DescriptorPool:
+    """features.proto as a program sees it that knows it by reflection only."""
+    found = DescriptorPool()
+    found.add_set(descriptor_set)
+    return found
 
 
 # ---------------------------------------------------------------- contents
