@@ -77,9 +77,10 @@ class AioServer(BenchServer):
 
             return serve
 
-        async def stream(messages: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-            async for message in messages:
-                yield works.answer_message(SCHEMA, message)
+        async def stream(messages: AsyncIterator[Any], context: Any) -> None:
+            # Of grpc.aio's two forms of a handler the one that is, by a little, the faster.
+            while (message := await context.read()) is not grpc.aio.EOF:
+                await context.write(works.answer_message(SCHEMA, message))
 
         self.server = grpc.aio.server()
         add_handlers(self.server, unary, stream)

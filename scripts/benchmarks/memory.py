@@ -44,6 +44,7 @@ def connections(run: Run, contender: Contender, count: int) -> None:
         pair.close()
         before = pair.server_memory()
         pair.connect(count)
+        pair.expect(count)
         run.results.add("memory", CONNECTIONS, contender.name, kilobytes(pair.server_memory() - before, count))
 
 

@@ -83,17 +83,31 @@ class Pair:
     server: Process = field(init=False)
     client: Process = field(init=False)
     port: int = field(init=False)
+    _sockets: int | None = field(init=False)
+    """Of the server while nobody is connected."""
 
     def __post_init__(self) -> None:
         self.server = Process(self.contender.python, "benchmarks.side", self.contender.kind, "server")
         self.client = Process(self.contender.python, "benchmarks.side", self.contender.kind, "client")
         self.port = self.server.ask("start", streams=self.streams)
+        self._sockets = self.server.ask("sockets")
 
     def connect(self, connections: int = 1, *, pool: int | None = None) -> None:
         self.client.ask("connect", port=self.port, connections=connections, pool=pool)
 
     def close(self) -> None:
         self.client.ask("close")
+
+    def connections(self) -> int | None:
+        """How many the server's process really has; None where it cannot be seen."""
+        now = self.server.ask("sockets")
+        return None if now is None or self._sockets is None else now - self._sockets
+
+    def expect(self, connections: int) -> None:
+        """Raises SideFailed when there are fewer or more connections than a figure is going to be labelled with."""
+        found = self.connections()
+        if found not in {None, connections}:
+            raise SideFailed(f"{self.contender.name}: {found} connections are open instead of {connections}")
 
     def run(self, work: str, in_flight: int, seconds: float, size: int = 0) -> dict[str, float]:
         return self._measured("run", work=work, in_flight=in_flight, seconds=seconds, size=size)

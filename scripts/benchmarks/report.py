@@ -82,10 +82,11 @@ class Facts:
     def lines(self) -> Iterator[str]:
         packages = ", ".join(f"{name} {version}" for name, version in self.packages.items())
         before, after = (" ".join(f"{value:.2f}" for value in load) for load in (self.load_before, self.load_after))
+        repeats = "one repeat" if self.repeats == 1 else f"{self.repeats} interleaved repeats"
         yield f"{self.machine}; {self.python}; {packages}"
-        yield f"{self.repeats} interleaved repeats of {self.seconds:g} s; load average {before} before, {after} after"
+        yield f"{repeats} of {self.seconds:g} s; load average {before} before, {after} after"
         if self.quick:
-            yield "A quick run shows that everything works, not how fast: no warm-up, few calls, 100 instead of 1,000."
+            yield "A quick run shows that everything works, not how fast: few calls, 100 streams and connections for 1,000."
         if self.load_before[0] > 0.5:
             yield "The machine was not quiet before the run: trust the ratios more than the figures."
 
@@ -149,6 +150,10 @@ def rows(results: Results, scenario: str) -> Iterator[Row]:
             yield (case, contender, number(spread.median, decimals), width, *compared, *rest)
 
 
+def target_title(facts: Facts) -> str:
+    return "targets (of a quick run: not to be quoted)" if facts.quick else "targets"
+
+
 TARGET_HEADINGS = ("figure", "at least", "goal", "found", "min–max", "")
 
 
@@ -196,7 +201,13 @@ def show(console: Console, run: Run, facts: Facts) -> None:
     for scenario in run.results.scenarios():
         remarks = "; ".join(note_lines(run.results, scenario))
         table(console, scenario, headings(scenario), list(rows(run.results, scenario)), remarks)
-    table(console, "targets", TARGET_HEADINGS, list(target_rows(run)), f"× against {REFERENCE} and others of this run")
+    table(
+        console,
+        target_title(facts),
+        TARGET_HEADINGS,
+        list(target_rows(run)),
+        f"× against {REFERENCE} and others of this run",
+    )
     for warning in warnings(run.results):
         console.print(f"noisy: {warning}", style="yellow", markup=False, highlight=False)
 
@@ -237,7 +248,7 @@ def as_markdown(run: Run, facts: Facts, plot: str | None) -> str:
     """plot: address of the SVG, as seen from the document."""
     parts = [f"Output of `{facts.command}`.", ""]
     parts += [f"- {line}" for line in facts.lines()]
-    parts += ["", "## Targets", "", *grid(TARGET_HEADINGS, list(target_rows(run)))]
+    parts += ["", f"## {target_title(facts).capitalize()}", "", *grid(TARGET_HEADINGS, list(target_rows(run)))]
     if plot is not None:
         parts += ["", f"![Calls per second of all contenders]({plot})"]
     for scenario in run.results.scenarios():

@@ -52,5 +52,6 @@ def connections(run: Run, contender: Contender, counts: tuple[int, ...]) -> None
             pair.connect(count)
             pair.run("tiny", IN_FLIGHT, run.warm_up(contender))
             found = pair.run("tiny", IN_FLIGHT, run.seconds)
+            pair.expect(count)
             run.results.add("scaling", connections_case(count), contender.name, found)
             pair.close()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.processes import Contender
+from benchmarks.processes import Contender, Pair
 from benchmarks.run import Run, Step
 
 WORKS = ("tiny", "typical")
 IN_FLIGHT = (1, 16, 128)
 POOL = (1, 4, 10)
 POOL_IN_FLIGHT = 128
+#: How often a load of RAMP seconds is put on a pool, which dials one connection after the other, until all are open.
+RAMPS, RAMP = 100, 0.1
 PAYLOADS = {"0 B": 0, "1 KB": 1 << 10, "64 KB": 1 << 16, "1 MB": 1 << 20}
 PAYLOADS_IN_FLIGHT = 4
 
@@ -49,6 +51,13 @@ def payload(run: Run) -> Iterator[Step]:
         yield from measured(run, "payload", name, "payload", PAYLOADS_IN_FLIGHT, size=size)
 
 
+def ramp_up(pair: Pair, work: str, in_flight: int, connections: int) -> None:
+    for _ in range(RAMPS):
+        if pair.connections() in {None, connections}:
+            return
+        pair.run(work, in_flight, RAMP)
+
+
 def measured(
     run: Run,
     scenario: str,
@@ -67,7 +76,10 @@ def measured(
         pair.connect(connections, pool=in_flight if pooled else None)
         try:
             pair.run(work, in_flight, run.warm_up(contender) if repeat == 0 else run.seconds / 5, size)
+            if pooled:
+                ramp_up(pair, work, in_flight, connections)
             found = pair.run(work, in_flight, run.seconds, size)
+            pair.expect(connections)
         finally:
             pair.close()
         if size:
