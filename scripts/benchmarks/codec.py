@@ -33,8 +33,10 @@ def codec(run: Run) -> Iterator[Step]:
 
     def measure(contender: Contender, work: str, warm_up: float) -> None:
         if contender.name not in processes:
-            extra = PEERS.get(contender.kind, {})
-            processes[contender.name] = Process(contender.python, "benchmarks.codec", contender.kind, **extra)
+            variables = PEERS.get(contender.kind)
+            processes[contender.name] = Process(
+                contender.python, "benchmarks.codec", contender.kind, variables=variables
+            )
         process = processes[contender.name]
         process.ask("measure", work=work, seconds=warm_up)
         found = process.ask("measure", work=work, seconds=run.seconds / SHARE)

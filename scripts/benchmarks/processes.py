@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -30,24 +31,52 @@ class SideFailed(Exception):
     """A process of a contender ended, or could not be started; its own words are on stderr."""
 
 
-def environment(**extra: str) -> dict[str, str]:
+def environment(variables: dict[str, str] | None = None) -> dict[str, str]:
     """For child processes of any interpreter: the project from this checkout, whatever is installed there."""
     paths = [str(ROOT), str(ROOT / "gen"), str(ROOT / "scripts")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **extra}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **(variables or {})}
+
+
+def halves(cpus: Sequence[int]) -> tuple[list[int], list[int]]:
+    """CPUs for server and client; none, which leaves it to the system, when there are fewer than two.
+
+    Left to itself, the kernel runs two processes that wake each other now on one CPU, now on two: the same case differs
+    by a factor of two from one repeat to the next, and the libraries with threads suffer most.
+    """
+    if len(cpus) < 2:
+        return [], []
+    ordered = sorted(cpus)
+    middle = len(ordered) // 2
+    return ordered[:middle], ordered[middle:]
+
+
+def available() -> list[int]:
+    """CPUs that can be given to processes; none where the system or this interpreter has no such call."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
 
 
 class Process:
     """A child that takes one JSON line a command and answers with one."""
 
-    def __init__(self, python: str, module: str, *arguments: str, **extra: str) -> None:
+    def __init__(
+        self,
+        python: str,
+        module: str,
+        *arguments: str,
+        cpus: Sequence[int] = (),
+        variables: dict[str, str] | None = None,
+    ) -> None:
+        """cpus: where it runs; empty = anywhere. variables: of its environment, beside those of this process."""
         self.name = " ".join((module, *arguments))
         self._child = subprocess.Popen(
             [python, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment(**extra),
+            env=environment(variables),
             text=True,
         )
+        if cpus:  # from here, for PyPy cannot; threads that it starts later inherit it
+            os.sched_setaffinity(self._child.pid, cpus)
 
     def ask(self, do: str, **arguments: object) -> Any:
         """Raises SideFailed when the process does not answer."""
@@ -87,8 +116,10 @@ class Pair:
     """Of the server while nobody is connected."""
 
     def __post_init__(self) -> None:
-        self.server = Process(self.contender.python, "benchmarks.side", self.contender.kind, "server")
-        self.client = Process(self.contender.python, "benchmarks.side", self.contender.kind, "client")
+        python, kind = self.contender.python, self.contender.kind
+        of_server, of_client = halves(available())
+        self.server = Process(python, "benchmarks.side", kind, "server", cpus=of_server)
+        self.client = Process(python, "benchmarks.side", kind, "client", cpus=of_client)
         self.port = self.server.ask("start", streams=self.streams)
         self._sockets = self.server.ask("sockets")
 
@@ -120,6 +151,7 @@ class Pair:
         found: dict[str, float] = self.client.ask(do, **arguments)
         found["server_us"] = (self.server.ask("usage")["cpu"] - before) / found["calls"] * 1e6
         found["cpu_us"] = found["client_us"] + found["server_us"]
+        found["cores"] = found["cpu_us"] * found["calls_per_s"] / 1e6
         return found
 
     def server_memory(self) -> float:

@@ -13,6 +13,7 @@ from importlib import metadata
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.processes import available, halves
 from benchmarks.results import Results, Spread
 from benchmarks.run import OURS, REFERENCE, Run
 from benchmarks.targets import Verdict, verdicts
@@ -30,12 +31,18 @@ COLUMNS: dict[str, tuple[tuple[str, str, int], ...]] = {
     "memory": (("kb", "KB each", 1),),
     "startup": (("ms", "ms", 0),),
     "layers": (("us", "µs", 2),),
-    "scaling": (("cpu_us", "CPU µs/call", 1), ("calls_per_s", "calls/s", 0), ("p99_us", "p99 µs", 0)),
+    "scaling": (
+        ("cpu_us", "CPU µs/call", 1),
+        ("calls_per_s", "calls/s", 0),
+        ("cores", "cores", 2),
+        ("p99_us", "p99 µs", 0),
+    ),
 }
 CALLS = (
     ("calls_per_s", "calls/s", 0),
     ("client_us", "client CPU µs", 1),
     ("server_us", "server CPU µs", 1),
+    ("cores", "cores", 2),
     ("p50_us", "p50 µs", 0),
     ("p99_us", "p99 µs", 0),
     ("p999_us", "p99.9 µs", 0),
@@ -56,6 +63,7 @@ class Facts:
     repeats: int
     seconds: float
     quick: bool
+    placement: str
     load_before: tuple[float, float, float]
     load_after: tuple[float, float, float]
 
@@ -75,6 +83,7 @@ class Facts:
             repeats=run.repeats,
             seconds=run.seconds,
             quick=run.quick,
+            placement=placement(),
             load_before=before,
             load_after=after,
         )
@@ -85,10 +94,18 @@ class Facts:
         repeats = "one repeat" if self.repeats == 1 else f"{self.repeats} interleaved repeats"
         yield f"{self.machine}; {self.python}; {packages}"
         yield f"{repeats} of {self.seconds:g} s; load average {before} before, {after} after"
+        yield self.placement
         if self.quick:
-            yield "A quick run shows that everything works, not how fast: few calls, 100 streams and connections for 1,000."
+            yield "A quick run shows that everything works, not how fast: few calls, 100 streams instead of 1,000."
         if self.load_before[0] > 0.5:
             yield "The machine was not quiet before the run: trust the ratios more than the figures."
+
+
+def placement() -> str:
+    server, client = (", ".join(map(str, cpus)) for cpus in halves(available()))
+    if not server:
+        return "Server and client run where the system puts them: figures may differ by a factor of two."
+    return f"Servers run on CPU {server}, clients on CPU {client}; cores: how much of them a measurement has used."
 
 
 def cpu_name() -> str:

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import report, targets, works
 from benchmarks.load import turns
 from benchmarks.plot import svg
-from benchmarks.processes import Contender
+from benchmarks.processes import Contender, halves
 from benchmarks.results import Results, Spread, percentile, ratio_of
 from benchmarks.run import Run
 
@@ -103,6 +103,20 @@ def test_repeats_are_interleaved_and_change_direction() -> None:
         (repeat, contender.name) for repeat, contender in Run((first, second), repeats=2).interleaved([first, second])
     ]
     assert order == [(0, "a"), (0, "b"), (1, "b"), (1, "a")]
+
+
+@pytest.mark.parametrize(
+    ("cpus", "shares"),
+    [
+        ([], ([], [])),
+        ([0], ([], [])),
+        ([1, 0], ([0], [1])),
+        ([0, 1, 2], ([0], [1, 2])),
+        ([4, 5, 6, 7], ([4, 5], [6, 7])),
+    ],
+)
+def test_server_and_client_share_no_cpu(cpus: list[int], shares: tuple[list[int], list[int]]) -> None:
+    assert halves(cpus) == shares
 
 
 @pytest.mark.parametrize(("callers", "workers"), [(1, 4), (4, 4), (10, 3), (3, 5)])
