@@ -47,6 +47,7 @@ from orbit_lite.codec.plan import UNSET, DescribedField, json_name
 from orbit_lite.errors import quote
 
 __all__ = [
+    "WELL_KNOWN",
     "DescriptorError",
     "DescriptorPool",
     "MethodDescriptor",
@@ -55,8 +56,8 @@ __all__ = [
     "SymbolNotFound",
 ]
 
-#: Always betterproto's own classes, which `orbit_lite.codec.json` knows.
-_WELL_KNOWN: dict[str, type[betterproto.Message]] = {
+#: Full name → class. Always betterproto's own classes, which `orbit_lite.codec.json` knows.
+WELL_KNOWN: dict[str, type[betterproto.Message]] = {
     f"google.protobuf.{cls.__name__}": cls
     for cls in (
         pb.Any,
@@ -235,7 +236,7 @@ class DescriptorPool:
     def message(self, full_name: str) -> type[betterproto.Message]:
         """The class of a message; the same one each time. Raises SymbolNotFound, DescriptorError."""
         full_name = full_name.removeprefix(".")
-        return _WELL_KNOWN.get(full_name) or self._class(full_name, pb.DescriptorProto, self._build_message)
+        return WELL_KNOWN.get(full_name) or self._class(full_name, pb.DescriptorProto, self._build_message)
 
     def enum(self, full_name: str) -> type[betterproto.Enum]:
         """The class of an enum. Its members have the names of the .proto file. Raises SymbolNotFound."""
@@ -384,6 +385,7 @@ def _python_names(names: Iterable[str]) -> Iterator[str]:
 
 def _build_enum(full_name: str, symbol: Symbol) -> type[betterproto.Enum]:
     cls: Any = EnumType(full_name.rpartition(".")[2], (betterproto.Enum,), {"__module__": __name__})
+    type.__setattr__(cls, "_full_name", full_name)
     for value in get(symbol.descriptor, "value", ()):
         name, number = get(value, "name", ""), int(get(value, "number", 0))
         member = cls._value_map_.get(number)  # an alias is the same member
