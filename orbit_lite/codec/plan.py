@@ -121,6 +121,9 @@ def _plan(cls: type[betterproto.Message]) -> MessagePlan:
     metadata = getattr(cls, "_betterproto", None)
     if not isinstance(metadata, betterproto.ProtoClassMetadata):
         raise TypeError(f"{cls!r} is no betterproto message class")
+    if metadata.meta_by_field_name.keys() != {item.name for item in fields(cls)}:  # type: ignore[arg-type]  # a dataclass
+        # A subclass with fields of its own, for which betterproto takes its parent's metadata.
+        cls._betterproto_meta = metadata = betterproto.ProtoClassMetadata(cls)
     planned = tuple(
         sorted((_field(cls, metadata, name, meta) for name, meta in metadata.meta_by_field_name.items()), key=_number)
     )
