@@ -2,7 +2,7 @@
 
 These are all the differences, each on purpose. Any class, see `agree` and `set_aside`:
 
-- field number 0 is refused in messages without fields as everywhere else;
+- field number 0 is refused in messages without fields and in unknown groups, as everywhere else;
 - an entry of a map that has unknown fields is in the map, without them. upb takes it for an unknown field as a whole.
 
 Generated classes, which show Timestamps, Durations and wrappers as plain values, where those made from descriptors show
@@ -57,15 +57,13 @@ def parsed(upb: Any, cls: Any, data: bytes) -> Any:
         return None
 
 
-def agree(name: str, found: str, expected: Any) -> bool:
+def agree(found: str, expected: Any) -> bool:
     """Whether both accept, or both refuse.
 
-    In messages without any fields, google.protobuf.Empty among them, upb lets field number 0 pass, which it refuses
-    everywhere else and which the C++ and Java runtimes always refuse. So does the codec.
+    In unknown groups and in messages without any fields, google.protobuf.Empty among them, upb lets field number 0
+    pass, which it refuses everywhere else and which the C++ and Java runtimes always refuse. So does the codec.
     """
-    if found == "field number 0" and name in ("Nothing", "WellKnown"):
-        return True
-    return (found == "") == (expected is not None)
+    return found == "field number 0" or (found == "") == (expected is not None)
 
 
 def set_aside(upb: Any, message: Any) -> bool:
@@ -136,7 +134,7 @@ def test_damaged_bytes_are_judged_and_read_as_upb_does(
     cls = pool.message(f"orbit.test.features.{both.name}")
     expected = parsed(upb, both.theirs, broken)
     found = problem(cls, broken)
-    assert agree(both.name, found, expected), found
+    assert agree(found, expected), found
     if not found and not set_aside(upb, expected):
         again = parsed(upb, both.theirs, encode(decode(cls, broken)))
         assert upb.canonical(again) == upb.canonical(expected)
@@ -149,7 +147,7 @@ def test_generated_classes_differ_in_plain_values_only(both: Any, upb: Any, data
     found = problem(both.ours, broken)
     if "is outside" in found:  # the years 1 to 9999, or what a timedelta can hold
         return
-    assert agree(both.name, found, expected), found
+    assert agree(found, expected), found
     if not found and not set_aside(upb, expected):
         again = parsed(upb, both.theirs, encode(decode(both.ours, broken)))
         assert upb.canonical(without_plain_values(again)) == upb.canonical(without_plain_values(expected))
@@ -159,7 +157,7 @@ def test_generated_classes_differ_in_plain_values_only(both: Any, upb: Any, data
 @example(b"\x07")
 def test_noise_is_judged_as_upb_does(both: Any, upb: Any, pool: DescriptorPool, noise: bytes) -> None:
     found = problem(pool.message(f"orbit.test.features.{both.name}"), noise)
-    assert agree(both.name, found, parsed(upb, both.theirs, noise)), found
+    assert agree(found, parsed(upb, both.theirs, noise)), found
 
 
 # ---------------------------------------------------------------- bytes that are no message
@@ -202,6 +200,7 @@ def test_noise_is_judged_as_upb_does(both: Any, upb: Any, pool: DescriptorPool, 
         ("Repeated", b"\x0a\x02\x01\x80\x01", "past the message"),  # the varint goes on after its packed run
         ("Tree", b"\x12\x02\x0a\x05hello", "past the message"),  # a string goes on after its message
         ("Tree", b"\x12\x01\x80\x01", "cut off"),  # a tag goes on after its message
+        ("Scalars", b"\xa3\x06\x0e\x00\xa4\x06", "wire type 6"),  # within an unknown group
         ("Nothing", b"\x0a\x05abc", "unknown field 1 is cut off"),
         ("Nothing", b"\x09\x00", "unknown field 1 is cut off"),
         ("Nothing", b"\x0d\x00", "unknown field 1 is cut off"),
@@ -211,6 +210,11 @@ def test_these_bytes_are_refused(features: ModuleType, google: Any, name: str, d
     assert reason in problem(getattr(features, name), data)
     if google.upb:
         assert parsed(google, google.message(name), data) is None
+
+
+@pytest.mark.parametrize(("name", "data"), [("Nothing", b"\x00\x00"), ("Tree", b"\xa3\x06\x02\x00\xa4\x06")])
+def test_field_number_0_is_refused_where_upb_lets_it_pass(features: ModuleType, name: str, data: bytes) -> None:
+    assert problem(getattr(features, name), data) == "field number 0"
 
 
 @given(st.data())
