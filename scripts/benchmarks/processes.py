@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,17 @@ def halves(cpus: Sequence[int]) -> tuple[list[int], list[int]]:
 def available() -> list[int]:
     """CPUs that can be given to processes; none where the system or this interpreter has no such call."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+
+
+def busy() -> float | None:
+    """Seconds of CPU that the whole machine has used so far; None where there is no /proc."""
+    try:
+        with open("/proc/stat", encoding="ascii") as file:
+            fields = [int(field) for field in file.readline().split()[1:9]]
+    except OSError:
+        return None
+    user, nice, system, _idle, _waiting, *interrupts_and_steal = fields
+    return (user + nice + system + sum(interrupts_and_steal)) / os.sysconf("SC_CLK_TCK")
 
 
 class Process:
@@ -148,9 +160,14 @@ class Pair:
 
     def _measured(self, do: str, **arguments: object) -> dict[str, float]:
         before = self.server.ask("usage")["cpu"]
+        machine, started = busy(), time.perf_counter()
         found: dict[str, float] = self.client.ask(do, **arguments)
+        machine_after, elapsed = busy(), time.perf_counter() - started
         found["server_us"] = (self.server.ask("usage")["cpu"] - before) / found["calls"] * 1e6
         found["cpu_us"] = found["client_us"] + found["server_us"]
+        if machine is not None and machine_after is not None:
+            ours = found["cpu_us"] * found["calls"] / 1e6
+            found["others"] = max(0.0, machine_after - machine - ours) / elapsed
         found["cores"] = found["cpu_us"] * found["calls_per_s"] / 1e6
         return found
 

@@ -35,6 +35,7 @@ COLUMNS: dict[str, tuple[tuple[str, str, int], ...]] = {
         ("cpu_us", "CPU µs/call", 1),
         ("calls_per_s", "calls/s", 0),
         ("cores", "cores", 2),
+        ("others", "others", 2),
         ("p99_us", "p99 µs", 0),
     ),
 }
@@ -43,12 +44,15 @@ CALLS = (
     ("client_us", "client CPU µs", 1),
     ("server_us", "server CPU µs", 1),
     ("cores", "cores", 2),
+    ("others", "others", 2),
     ("p50_us", "p50 µs", 0),
     ("p99_us", "p99 µs", 0),
     ("p999_us", "p99.9 µs", 0),
 )
 PEER = {"codec": "protobuf upb"}
 MOST_WARNINGS = 8
+#: Cores used by others from which a run counts as disturbed; kernel threads and the progress line need some.
+FOREIGN = 0.15
 Row = tuple[str, ...]
 
 
@@ -98,14 +102,14 @@ class Facts:
         if self.quick:
             yield "A quick run shows that everything works, not how fast: few calls, 100 streams instead of 1,000."
         if self.load_before[0] > 0.5:
-            yield "The machine was not quiet before the run: trust the ratios more than the figures."
+            yield "The machine was not quiet before the run: neither figures nor ratios are to be quoted."
 
 
 def placement() -> str:
     server, client = (", ".join(map(str, cpus)) for cpus in halves(available()))
     if not server:
         return "Server and client run where the system puts them: figures may differ by a factor of two."
-    return f"Servers run on CPU {server}, clients on CPU {client}; cores: how much of them a measurement has used."
+    return f"Servers run on CPU {server}, clients on {client}; cores: what a pair used, others: what all else did meanwhile."
 
 
 def cpu_name() -> str:
@@ -202,6 +206,13 @@ def note_lines(results: Results, scenario: str) -> Iterator[str]:
 
 
 def warnings(results: Results) -> Iterator[str]:
+    foreign = [max(metrics["others"]) for metrics in results.values.values() if "others" in metrics]
+    if disturbed := [share for share in foreign if share > FOREIGN]:
+        # Not the same for all: who has few threads loses more, and the ratios shift.
+        yield (
+            f"other processes took more than {FOREIGN:g} cores during {len(disturbed)} of {len(foreign)} figures, "
+            f"up to {max(disturbed):.2f}: neither figures nor ratios are to be quoted"
+        )
     noisy = sorted(results.noisy("calls_per_s"), key=lambda pair: pair[1].relative, reverse=True)
     for key, spread in noisy[:MOST_WARNINGS]:
         yield f"{key.scenario}: {key.case}, {key.contender}: repeats differ by {spread.relative:.0%} of the median"

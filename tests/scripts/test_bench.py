@@ -181,6 +181,15 @@ def test_noisy_figures_are_named() -> None:
     ]
 
 
+def test_a_disturbed_run_says_so() -> None:
+    found = results([100, 100], [100, 100])
+    found.add("unary", TINY, "quiet", {"calls_per_s": 100.0, "others": 0.05})
+    assert list(report.warnings(found)) == []
+    found.add("unary", TINY, "disturbed", {"calls_per_s": 100.0, "others": 0.9})
+    (warning,) = report.warnings(found)
+    assert warning.startswith("other processes took more than 0.15 cores during 1 of 2 figures, up to 0.90")
+
+
 def test_a_busy_machine_is_said() -> None:
     run = Run(())
     busy = report.Facts.gather(run, [], (os.cpu_count() or 1, 0.0, 0.0), LOAD)
