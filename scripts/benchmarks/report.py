@@ -109,7 +109,7 @@ def placement() -> str:
     server, client = (", ".join(map(str, cpus)) for cpus in halves(available()))
     if not server:
         return "Server and client run where the system puts them: figures may differ by a factor of two."
-    return f"Servers run on CPU {server}, clients on {client}; cores: what a pair used, others: what all else did meanwhile."
+    return f"Servers run on CPU {server}, clients on {client}; cores: what a pair used, others: all else meanwhile."
 
 
 def cpu_name() -> str:
