@@ -209,9 +209,9 @@ def _read_enum(cls: Any, value: Json) -> Any:
     if cls is pb.NullValue and value in (None, "NULL_VALUE"):
         return cls.try_value(0)
     if not isinstance(value, str):
-        number = leaves.read_integer(value) if isinstance(value, int | float) else None
-        if number is None or isinstance(value, bool):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise leaves.unexpected(f"a name or number of {name_of(cls)}", value)
+        number = leaves.read_integer(value)
         SCALARS["enum"].write(number)  # which knows the range
         return cls.try_value(number)
     names: dict[str, Any] = cls._member_map_

@@ -70,7 +70,7 @@ def show_scalar(kind: str, value: Any) -> Any:
 
 
 def _shortest(value: float) -> float:
-    """The number with the fewest digits that is the same 32-bit float."""
+    """The number with the fewest digits, but no fewer than six, that is the same 32-bit float."""
     for digits in range(6, 9):
         rounded = float(f"{value:.{digits}g}")
         if struct.pack("<f", rounded) == struct.pack("<f", value):
