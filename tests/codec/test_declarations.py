@@ -30,7 +30,7 @@ def message(*fields: pb.FieldDescriptorProto, name: str = "M", **more: Any) -> p
     return pb.DescriptorProto(name=name, field=list(fields), **more)
 
 
-def file(*messages: pb.DescriptorProto, **more: Any) -> bytes:
+def file_of(*messages: pb.DescriptorProto, **more: Any) -> bytes:
     return encode(pb.FileDescriptorProto(**{"name": "a.proto", "package": "a", "message_type": list(messages)} | more))
 
 
@@ -44,51 +44,57 @@ NAMELESS = pb.EnumDescriptorProto(name="E", value=[pb.EnumValueDescriptorProto(n
 @pytest.mark.parametrize(
     ("serialized", "words"),
     [
-        (file(package="a..b"), "'a..b' is no package name"),
-        (file(package="a b"), "is no package name"),
-        (file(package="a.1"), "is no package name"),
-        (file(package="a.b\n"), "is no package name"),
-        (file(message(name="")), "'' is no name in protobuf"),
-        (file(message(name="1M")), "is no name in protobuf"),
-        (file(message(name="M.N")), "is no name in protobuf"),
-        (file(message(name="M ")), "is no name in protobuf"),
-        (file(message(name="Größe")), "is no name in protobuf"),
+        (file_of(package="a..b"), "'a..b' is no package name"),
+        (file_of(package="a b"), "is no package name"),
+        (file_of(package="a.1"), "is no package name"),
+        (file_of(package="a.b\n"), "is no package name"),
+        (file_of(message(name="")), "'' is no name in protobuf"),
+        (file_of(message(name="1M")), "is no name in protobuf"),
+        (file_of(message(name="M.N")), "is no name in protobuf"),
+        (file_of(message(name="M ")), "is no name in protobuf"),
+        (file_of(message(name="Größe")), "is no name in protobuf"),
         (
             file(
                 message(field("")),
             ),
             "is no name in protobuf",
         ),
-        (file(message(field("f\n"))), "is no name in protobuf"),
-        (file(message(field("f): exec('')  #"))), "is no name in protobuf"),
-        (file(message(nested_type=[message(name="")])), "is no name in protobuf"),
-        (file(message(oneof_decl=[pb.OneofDescriptorProto(name="o-o")])), "is no name in protobuf"),
-        (file(enum_type=[NAMELESS]), "is no name in protobuf"),
-        (file(message(enum_type=[NAMELESS])), "is no name in protobuf"),
-        (file(service=[pb.ServiceDescriptorProto(name="S/T")]), "is no name in protobuf"),
+        (file_of(message(field("f\n"))), "is no name in protobuf"),
+        (file_of(message(field("f): exec('')  #"))), "is no name in protobuf"),
+        (file_of(message(nested_type=[message(name="")])), "is no name in protobuf"),
+        (file_of(message(oneof_decl=[pb.OneofDescriptorProto(name="o-o")])), "is no name in protobuf"),
+        (file_of(enum_type=[NAMELESS]), "is no name in protobuf"),
+        (file_of(message(enum_type=[NAMELESS])), "is no name in protobuf"),
+        (file_of(service=[pb.ServiceDescriptorProto(name="S/T")]), "is no name in protobuf"),
         (
-            file(service=[pb.ServiceDescriptorProto(name="S", method=[pb.MethodDescriptorProto(name="")])]),
+            file_of(service=[pb.ServiceDescriptorProto(name="S", method=[pb.MethodDescriptorProto(name="")])]),
             "is no name in protobuf",
         ),
-        (file(message(field("f", 1), field("f", 2))), "a.M.f: the name or the number 2 is used twice"),
-        (file(message(field("f", 1), field("g", 1))), "a.M.g: the name or the number 1 is used twice"),
-        (file(message(field("f", 0))), "a.M.f: 0 is no field number"),
-        (file(message(field("f", -1))), "a.M.f: -1 is no field number"),
-        (file(message(field("f", 2**29))), "a.M.f: 536870912 is no field number"),
-        (file(message(field("f", 1, 0))), "a.M.f: no such type"),
-        (file(message(field("f", 1, 19))), "a.M.f: no such type"),
-        (file(message(field(oneof_index=1), oneof_decl=[pb.OneofDescriptorProto(name="o")])), "a.M.f: no such oneof"),
-        (file(message(field(oneof_index=-1), oneof_decl=[pb.OneofDescriptorProto(name="o")])), "a.M.f: no such oneof"),
-        (file(entry(field("key", 1))), "a.Entry: no entry of a map"),
-        (file(entry(field("key", 1), field("value", 3))), "a.Entry: no entry of a map"),
-        (file(entry(field("key", 1, T.TYPE_DOUBLE), field("value", 2))), "a.Entry: no entry of a map"),
-        (file(entry(field("key", 1, T.TYPE_BYTES), field("value", 2))), "a.Entry: no entry of a map"),
+        (file_of(message(field("f", 1), field("f", 2))), "a.M.f: the name or the number 2 is used twice"),
+        (file_of(message(field("f", 1), field("g", 1))), "a.M.g: the name or the number 1 is used twice"),
+        (file_of(message(field("f", 0))), "a.M.f: 0 is no field number"),
+        (file_of(message(field("f", -1))), "a.M.f: -1 is no field number"),
+        (file_of(message(field("f", 2**29))), "a.M.f: 536870912 is no field number"),
+        (file_of(message(field("f", 1, 0))), "a.M.f: no such type"),
+        (file_of(message(field("f", 1, 19))), "a.M.f: no such type"),
+        (
+            file_of(message(field(oneof_index=1), oneof_decl=[pb.OneofDescriptorProto(name="o")])),
+            "a.M.f: no such oneof",
+        ),
+        (
+            file_of(message(field(oneof_index=-1), oneof_decl=[pb.OneofDescriptorProto(name="o")])),
+            "a.M.f: no such oneof",
+        ),
+        (file_of(entry(field("key", 1))), "a.Entry: no entry of a map"),
+        (file_of(entry(field("key", 1), field("value", 3))), "a.Entry: no entry of a map"),
+        (file_of(entry(field("key", 1, T.TYPE_DOUBLE), field("value", 2))), "a.Entry: no entry of a map"),
+        (file_of(entry(field("key", 1, T.TYPE_BYTES), field("value", 2))), "a.Entry: no entry of a map"),
         (
             file(entry(field("key", 1, T.TYPE_MESSAGE, type_name=".a.M"), field("value", 2))),
             "a.Entry: no entry of a map",
         ),
-        (file(message(), message()), "a.M is declared in a.proto too"),
-        (file(message(), enum_type=[pb.EnumDescriptorProto(name="M")]), "a.M is declared"),
+        (file_of(message(), message()), "a.M is declared in a.proto too"),
+        (file_of(message(), enum_type=[pb.EnumDescriptorProto(name="M")]), "a.M is declared"),
     ],
 )
 def test_a_file_against_the_rules_is_refused_and_nothing_of_it_is_kept(serialized: bytes, words: str) -> None:
@@ -189,22 +195,18 @@ def _try_all(pool: DescriptorPool, names: list[str]) -> None:
 
 
 @given(data=st.data())
-def test_a_damaged_file_is_refused_or_can_be_used(descriptor_set: bytes, data: st.DataObject) -> None:
-    """Flipped bits in a real descriptor: names, numbers, types, labels and indices all go wrong this way."""
-    damaged = bytearray(descriptor_set)
-    whole = DescriptorPool()
-    of_features = whole.add_set(descriptor_set)[-1].serialized
-    start = descriptor_set.index(of_features)
+def test_a_damaged_file_is_refused_or_can_be_used(pool: DescriptorPool, data: st.DataObject) -> None:
+    """Wrong bytes in a real descriptor: names, numbers, types, labels and indices all go wrong this way."""
+    damaged = bytearray(pool.files[-1].serialized)
     for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(start, len(damaged) - 1))
-        damaged[at] = data.draw(
-            st.sampled_from([0, 1, 2, 5, 11, 14, 0x7F, 0x80, 0xFF, damaged[at] ^ 1, damaged[at] ^ 8])
-        )
-    pool = DescriptorPool()
+        at = data.draw(st.integers(0, len(damaged) - 1))
+        damaged[at] = data.draw(st.sampled_from([0, 1, 2, 5, 11, 14, 127, 128, 255, damaged[at] ^ 1, damaged[at] ^ 8]))
+    broken = DescriptorPool()
     with contextlib.suppress(SerializationError):
-        pool.add(bytes(damaged[start:]))
-    names = [name for known in pool.files for name, _ in declared(decode(pb.FileDescriptorProto, known.serialized))]
-    _try_all(pool, names)
+        _try_all(
+            broken,
+            [name for name, _ in declared(decode(pb.FileDescriptorProto, broken.add(bytes(damaged)).serialized))],
+        )
 
 
 KINDS = st.integers(1, 18)
@@ -240,5 +242,5 @@ def test_whatever_passes_the_rules_can_be_used(
     pool = DescriptorPool()
     with contextlib.suppress(DescriptorError):
         messages = (message(*fields, oneof_decl=oneofs), message(name="N"), of_map)
-        pool.add(file(*messages, enum_type=[kind], syntax=syntax))
+        pool.add(file_of(*messages, enum_type=[kind], syntax=syntax))
     _try_all(pool, ["a.M", "a.N", "a.Entry", "a.E"])
