@@ -429,6 +429,12 @@ def test_a_duration_that_only_a_timedelta_can_hold_is_an_error(features: ModuleT
         to_json(features.WellKnown(durations=[timedelta(0), timedelta.max]))
 
 
+def test_a_path_has_the_names_of_json(features: ModuleType) -> None:
+    values = pb.ListValue(values=[pb.Value(number_value=math.inf)])
+    with pytest.raises(JsonError, match=r"^\$\.listValue\[0\]: "):
+        to_json(features.WellKnown(list_value=values))
+
+
 def test_a_value_of_the_wrong_type_is_the_error_of_encoding(features: ModuleType) -> None:
     with pytest.raises(EncodeError, match=r"Scalars\.int32"):
         to_json(features.Scalars(int32="7"))

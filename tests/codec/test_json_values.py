@@ -55,6 +55,7 @@ def test_the_float_next_to_a_decimal_is_shown_as_it() -> None:
     for decimal in (0.1, 1.1, 3.14159, 3.4028235e38, 16777216.0, -0.0):
         [nearest] = struct.unpack("<f", struct.pack("<f", decimal))
         assert repr(leaves.show_scalar("float", nearest)) == repr(decimal)
+    assert leaves.show_scalar("float", 2**-149) == 1.4013e-45
 
 
 @given(st.floats(allow_nan=False))
