@@ -38,6 +38,7 @@ def entry(*fields: pb.FieldDescriptorProto) -> pb.DescriptorProto:
     return message(*fields, name="Entry", options=pb.MessageOptions(map_entry=True))
 
 
+ONEOF = pb.OneofDescriptorProto(name="one")
 NAMELESS = pb.EnumDescriptorProto(name="E", value=[pb.EnumValueDescriptorProto(name="", number=0)])
 
 
@@ -53,12 +54,7 @@ NAMELESS = pb.EnumDescriptorProto(name="E", value=[pb.EnumValueDescriptorProto(n
         (file_of(message(name="M.N")), "is no name in protobuf"),
         (file_of(message(name="M ")), "is no name in protobuf"),
         (file_of(message(name="Größe")), "is no name in protobuf"),
-        (
-            file(
-                message(field("")),
-            ),
-            "is no name in protobuf",
-        ),
+        (file_of(message(field(""))), "is no name in protobuf"),
         (file_of(message(field("f\n"))), "is no name in protobuf"),
         (file_of(message(field("f): exec('')  #"))), "is no name in protobuf"),
         (file_of(message(nested_type=[message(name="")])), "is no name in protobuf"),
@@ -89,10 +85,7 @@ NAMELESS = pb.EnumDescriptorProto(name="E", value=[pb.EnumValueDescriptorProto(n
         (file_of(entry(field("key", 1), field("value", 3))), "a.Entry: no entry of a map"),
         (file_of(entry(field("key", 1, T.TYPE_DOUBLE), field("value", 2))), "a.Entry: no entry of a map"),
         (file_of(entry(field("key", 1, T.TYPE_BYTES), field("value", 2))), "a.Entry: no entry of a map"),
-        (
-            file(entry(field("key", 1, T.TYPE_MESSAGE, type_name=".a.M"), field("value", 2))),
-            "a.Entry: no entry of a map",
-        ),
+        (file_of(entry(field("key", 1, T.TYPE_MESSAGE), field("value", 2))), "a.Entry: no entry of a map"),
         (file_of(message(), message()), "a.M is declared in a.proto too"),
         (file_of(message(), enum_type=[pb.EnumDescriptorProto(name="M")]), "a.M is declared"),
     ],
