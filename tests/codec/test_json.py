@@ -229,6 +229,25 @@ def _outcome(pool: DescriptorPool, name: str, text: str) -> betterproto.Message 
         return error
 
 
+_NAMES = st.sampled_from(["left", "children", "trees", "root", "name", "1", "struct", "value", "any", "@type", "null"])
+_ANYTHING = st.recursive(
+    st.sampled_from(ODD) | st.sampled_from(["x/google.protobuf.Value", "x/google.protobuf.Any"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES | st.text(max_size=3), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(_NAMES, _ANYTHING, min_size=1, max_size=3))
+def test_whatever_is_read_is_what_google_reads(
+    oracle: Oracle, google: Any, pool: DescriptorPool, value: object
+) -> None:
+    text = json.dumps(value)
+    for name in ("Tree", "Forest", "WellKnown"):
+        ours = _outcome(pool, name, text)
+        if isinstance(ours, betterproto.Message):
+            assert google.canonical(google.message(name).FromString(encode(ours))) == oracle.read(name, text)
+
+
 # ---------------------------------------------------------------- what is refused, and how it is told
 
 
