@@ -106,6 +106,7 @@ def test_a_generated_class_and_its_descriptor_find_the_same_fault(
         ("Tree", b"\x22\x00\x22\x03\x0a\x01\xff", "Tree.children[1].name", 6),
         ("Tree", b"\x12\x02\x1a\x01", "Tree.left.right", 4),
         ("Tree", b"\x12\x01\x07\x00", "Tree.left", 3),
+        ("Tree", b"\x12\x09\x0a\x01\xff", "Tree.left", 5),  # its length is wrong, so nobody looks inside
         ("Maps", b"\x72\x03\x0a\x01\xff", "Maps.of_string.key", 4),
         ("Maps", b"\x72\x03\x12\x01\xff", "Maps.of_string.value", 4),
         ("Maps", b"\x8a\x01\x05\x12\x03\x72\x01\xff", "Maps.of_message.value.string", 7),

@@ -168,6 +168,7 @@ def test_noise_is_judged_as_upb_does(both: Any, upb: Any, pool: DescriptorPool, 
     [
         ("Scalars", b"\x72\x05abc", "ends 2 bytes past"),
         ("Scalars", b"\x72\xff\xff\xff\xff\x07", "past the message"),
+        ("Scalars", b"\x72\x80\x80\x80\x80\x08", "over 2 GiB"),
         ("Scalars", b"\x72\xff\xff\xff\xff\x0f", "over 2 GiB"),
         ("Scalars", b"\x72\xff\xff\xff\xff\xff\x01", "a length of more than 5 bytes"),
         ("Scalars", b"\x72", "cut off"),
