@@ -9,7 +9,7 @@ from typing import Any
 import betterproto
 import betterproto.lib.google.protobuf as pb
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orbit_lite.codec import decode, encode
@@ -192,6 +192,9 @@ NAMES = st.sampled_from(HOSTILE) | st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,6}", 
 
 
 @given(names=st.lists(NAMES, max_size=12, unique=True))
+@example(["a_b", "a__b", "aB", "A_B"])
+@example(["a_b", "aB", "a_b_2"])
+@example(["class", "_class", "class_"])
 def test_names_that_become_the_same_attribute_stay_apart(names: list[str]) -> None:
     cls = class_of(*(field(name, number) for number, name in enumerate(names, 1)))
     planned = plan_of(cls).fields
