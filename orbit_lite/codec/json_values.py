@@ -81,18 +81,21 @@ def _shortest(value: float) -> float:
 def read_scalar(kind: str, value: Any) -> Any:
     """A scalar from a JSON value; not for enums."""
     read: Callable[[Any], Any] = _READERS.get(kind, read_integer)
-    outside = f"{quote(str(value), 50)} is outside the range of {kind}"
     try:
         result = read(value)
     except OverflowError:
-        raise ValueError(outside) from None
+        raise _outside(kind, value) from None
     try:
         SCALARS[kind].write(result)  # which knows the ranges
     except UnicodeEncodeError:
         raise ValueError("half of a surrogate pair is no text") from None
     except (OverflowError, ValueError, struct.error):  # PyPy's struct raises ValueError for negative numbers
-        raise ValueError(outside) from None
+        raise _outside(kind, value) from None
     return result
+
+
+def _outside(kind: str, value: Any) -> ValueError:
+    return ValueError(f"{quote(str(value), 50)} is outside the range of {kind}")
 
 
 def _read_string(value: Any) -> str:
