@@ -38,10 +38,15 @@ UNSET = betterproto.PLACEHOLDER
 #: The instance's `__dict__`, past betterproto's `__getattribute__`, and at half the price of object.__getattribute__.
 raw_state: Callable[[Any], dict[str, Any]] = betterproto.Message.__dict__["__dict__"].__get__
 
+
+class _ReadDuration(timedelta):
+    """Told from timedelta(0), which is always the same object from Python 3.13 on."""
+
+
 #: What reading an unset Timestamp or Duration field gives. betterproto leaves on a read the default in place of UNSET;
 #: as that is always this very object, it is not taken for a value that somebody set (compare with `is`).
 READ_TIMESTAMP = datetime(1970, 1, 1, tzinfo=UTC)
-READ_DURATION = timedelta(0)
+READ_DURATION = _ReadDuration(0)
 
 _PACKABLE = frozenset(kind for kind, scalar in SCALARS.items() if scalar.wire_type != LEN)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -79,6 +80,8 @@ Start: TypeAlias = Callable[..., Process]
 def start() -> Iterator[Start]:
     """Start the program as a process of its own; what still runs in the end is killed."""
     running: list[Process] = []
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job that a shell put into the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # children inherit only that it is not ignored
 
     def start_one(*arguments: object, modules: Path | None = None) -> Process:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("ORBIT_")}
