@@ -1,4 +1,4 @@
-"""Message class → its two functions, compiled when first needed and kept on the class.
+"""Message class → its functions, compiled when first needed and kept on the class.
 
 This holds the one `exec` of the package. What it runs is made of generated identifiers and integers alone: names from a
 schema, which a peer may have sent by reflection, are values that the functions find in their globals, never source.
@@ -6,6 +6,7 @@ schema, which a peer may have sent by reflection, are values that the functions 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -13,14 +14,15 @@ from typing import Any
 
 import betterproto
 
+from orbit_lite.codec.constructor import constructor_source
 from orbit_lite.codec.decoder import decoder_source, tuple_source
 from orbit_lite.codec.encoder import encoder_source
-from orbit_lite.codec.plan import FieldPlan, Label, plan_of
+from orbit_lite.codec.plan import FieldPlan, Label, MessagePlan, plan_of
 from orbit_lite.codec.scalars import SCALARS
 from orbit_lite.codec.values import join_duration, join_timestamp, split_duration, split_timestamp
 from orbit_lite.errors import InternalError
 
-__all__ = ["Codec", "codec_of"]
+__all__ = ["Codec", "codec_of", "constructor_of"]
 
 Names = dict[str, Any]
 Encoder = Callable[[Any], bytes]
@@ -46,6 +48,21 @@ def codec_of(cls: type[betterproto.Message]) -> Codec:
         codec = Codec(cls)
         cls._orbit_codec = codec  # type: ignore[attr-defined]
     return codec
+
+
+def constructor_of(cls: type[betterproto.Message], plan: MessagePlan, *, hook: bool) -> Callable[..., None]:
+    """The `__init__` of a class with this plan. hook: it calls `__post_init__`."""
+    names = [item.name for item in dataclasses.fields(cls)]  # type: ignore[arg-type]  # each message class is one
+    construct: Callable[..., None] = _compiled(*constructor_source(plan, names, hook=hook), _bind_nothing)["construct"]
+    code = construct.__code__
+    others = code.co_varnames[1 + len(names) :]
+    construct.__code__ = code.replace(co_varnames=("self", *names, *others), co_name="__init__")
+    construct.__name__, construct.__qualname__ = "__init__", f"{cls.__qualname__}.__init__"
+    return construct
+
+
+def _bind_nothing(names: Names, name: str, field: FieldPlan) -> None:
+    raise InternalError(f"a constructor needs no function for {field.name}")
 
 
 def _compiled(source: str, names: dict[str, object], bind: Callable[[Names, str, FieldPlan], None]) -> Names:

@@ -64,10 +64,10 @@ _START = f"""\
 if m is None:
   m = new(cls)
   d = state(m)
-  d |= blank
   NEW
 else:
   d = state(m)
+  d['_serialized_on_wire'] = True
   OLD
 if pos >= end: return m
 rest = ()
@@ -83,7 +83,7 @@ def decoder_source(plan: MessagePlan) -> tuple[str, dict[str, object]]:
     """
     names = _COMMON | {
         "blank": dict(plan.blank),
-        "choices": plan.blank["_group_current"],
+        "choices": dict.fromkeys(plan.oneofs),
         "cls": plan.cls,
         "known": frozenset(tag for field in plan.fields for tag in _tags(field)),
         "labels": {tag: field.name for field in plan.fields for tag in _tags(field)},
@@ -111,7 +111,7 @@ def decoder_source(plan: MessagePlan) -> tuple[str, dict[str, object]]:
     first = "tag = buf[pos]\npos += 1" + (f"\n{_LONG_TAG}" if wide else "")
     # A class without oneofs never writes to `_group_current`, so its messages share one empty dict.
     fresh, merged = _CHOICES if plan.oneofs else ("", "")
-    start = _START.replace("NEW", fresh).replace("OLD", merged)
+    start = _START.replace("NEW", fresh if plan.lean else f"d |= blank\n  {fresh}").replace("OLD", merged)
     return _function("m=None", start, f"{first}\nwhile True:\n{_inside(loop)}", "d"), names
 
 
@@ -168,24 +168,32 @@ def _field(i: int, field: FieldPlan, plan: MessagePlan, following: str, names: d
     first, *others = _tags(field)
     if field.label is Label.MAP:
         read = f"{_LENGTH}\nk, v = f{i}(buf, pos, stop, depth - 1, None)\npos = stop\nitems[k] = v"
-        return _several(i, first, read, following, "{}")
+        return _several(i, first, read, following, plan)
     if field.label is Label.REPEATED:
-        return "\n".join(_several(i, tag, _append(i, field, tag, names), following, "[]") for tag in (first, *others))
+        reads = [(tag, _append(i, field, tag, names)) for tag in (first, *others)]
+        return "\n".join(_several(i, tag, read, following, plan) for tag, read in reads)
     if field.kind in SCALARS:
         read = f"{_scalar(i, field.kind, field.cls, names)}\nd[n{i}] = v"
     else:
-        so_far = f"v = d[n{i}]\nif v is unset: v = None"
+        so_far = f"v = {_so_far(i, plan)}\nif v is unset: v = None"
         read = f"{_LENGTH}\n{so_far}\nd[n{i}] = f{i}(buf, pos, stop, depth - 1, v)\npos = stop"
     if field.oneof is not None:
+        gone = "d.pop(x, None)" if plan.lean else "d[x] = unset"
         group = f"k{plan.oneofs.index(field.oneof)}"
-        read += f"\nx = g[{group}]\nif x != n{i}:\n  if x is not None: d[x] = unset\n  g[{group}] = n{i}"
+        read += f"\nx = g[{group}]\nif x != n{i}:\n  if x is not None: {gone}\n  g[{group}] = n{i}"
     return f"if tag == {first}:\n{_inside(read)}\n{_inside(following)}"
 
 
-def _several(i: int, tag: int, read: str, following: str, empty: str) -> str:
+def _so_far(i: int, plan: MessagePlan) -> str:
+    """The field's value before it is read."""
+    return f"d[n{i}] if n{i} in d else unset" if plan.lean else f"d[n{i}]"
+
+
+def _several(i: int, tag: int, read: str, following: str, plan: MessagePlan) -> str:
     """Test for the tag of a repeated field or map, and stay as long as it comes again."""
+    empty = "{}" if plan.fields[i].label is Label.MAP else "[]"
     loop = f"{read}\n{following}\nif tag != {tag}: break"
-    start = f"items = d[n{i}]\nif items is unset: items = d[n{i}] = {empty}\nwhile True:"
+    start = f"items = {_so_far(i, plan)}\nif items is unset: items = d[n{i}] = {empty}\nwhile True:"
     return f"if tag == {tag}:\n{_inside(start)}\n{_inside(_inside(loop))}"
 
 
@@ -236,7 +244,7 @@ def _keep(state: dict[str, Any], parts: list[bytes]) -> None:
     A bytearray from the second time on, that is when the message is merged with further occurrences of its field: with
     bytes, a peer could make us copy megabytes once for each of very many occurrences.
     """
-    before = state["_unknown_fields"]
+    before = state.get("_unknown_fields", b"")
     if before and type(before) is not bytearray:
         before = bytearray(before)
     before += b"".join(parts)

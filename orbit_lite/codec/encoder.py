@@ -64,10 +64,14 @@ def encoder_source(plan: MessagePlan) -> tuple[str, dict[str, object]]:
     for oneof, run in groupby(numbered, key=lambda item: item[1].oneof):
         fields = [(index, field, _put(index, field, names)) for index, field in run]
         if oneof is None:
-            lines += [_field(index, field, put) for index, field, put in fields]
+            lines += [_field(index, field, put, lean=plan.lean) for index, field, put in fields]
         else:
             lines.append(_oneof(plan.oneofs.index(oneof), fields))
-    lines += ["u = d['_unknown_fields']", "if u: o.append(u)", "return b''.join(o)"]
+    if plan.lean:
+        lines.append("if '_unknown_fields' in d: o.append(d['_unknown_fields'])")
+    else:
+        lines += ["u = d['_unknown_fields']", "if u: o.append(u)"]
+    lines.append("return b''.join(o)")
     return "def encode(m):\n" + _inside("\n".join(lines)), names
 
 
@@ -75,24 +79,32 @@ def _inside(text: str) -> str:
     return indent(text, "  ")
 
 
-def _field(i: int, field: FieldPlan, put: str) -> str:
-    """Read a field outside oneofs and write it if it is there."""
-    if field.label is Label.MAP:
-        body = f"for k, v in v.items():\n{_inside(put)}"
-        return f"v = d[n{i}]\nif v and v is not unset:\n{_inside(body)}"
-    if field.label is Label.REPEATED:
-        body = "if type(v) is not list: v = as_list(v)\n"
-        body += put if field.packed and field.kind in SCALARS else f"for v in v:\n{_inside(put)}"
-        return f"v = d[n{i}]\nif v and v is not unset:\n{_inside(body)}"
-    condition = _PRESENT
+def _field(i: int, field: FieldPlan, put: str, *, lean: bool) -> str:
+    """Read a field outside oneofs and write it if it is there. lean: as in MessagePlan."""
+    read = f"v = d[n{i}]\nif {_condition(field)}:\n{_inside(_write(field, put))}"
+    return f"if n{i} in d:\n{_inside(read)}" if lean else read
+
+
+def _condition(field: FieldPlan) -> str:
+    if field.label in (Label.MAP, Label.REPEATED):
+        return "v and v is not unset"
     if field.label is Label.IMPLICIT:
         if field.kind in ("float", "double"):
-            condition += " and (v or is_negative_zero(v))"
-        elif field.kind in ("timestamp", "duration"):
-            condition += f" and v is not read_{field.kind}"
-        elif field.kind in SCALARS:
-            condition = "v and v is not unset"
-    return f"v = d[n{i}]\nif {condition}:\n{_inside(put)}"
+            return f"{_PRESENT} and (v or is_negative_zero(v))"
+        if field.kind in ("timestamp", "duration"):
+            return f"{_PRESENT} and v is not read_{field.kind}"
+        if field.kind in SCALARS:
+            return "v and v is not unset"
+    return _PRESENT
+
+
+def _write(field: FieldPlan, put: str) -> str:
+    if field.label is Label.MAP:
+        return f"for k, v in v.items():\n{_inside(put)}"
+    if field.label is Label.REPEATED:
+        packed = field.packed and field.kind in SCALARS
+        return "if type(v) is not list: v = as_list(v)\n" + (put if packed else f"for v in v:\n{_inside(put)}")
+    return put
 
 
 def _oneof(group: int, members: Iterable[tuple[int, FieldPlan, str]]) -> str:
@@ -126,7 +138,7 @@ def _put(i: int, field: FieldPlan, names: dict[str, object]) -> str:
         return f"b = w{i}(v)\n{body}"
     if field.kind == "message":
         if field.label is Label.IMPLICIT:
-            empty = f"elif state(v)['_serialized_on_wire']: o.append(t{i} + b'\\0')"
+            empty = f"elif v._serialized_on_wire: o.append(t{i} + b'\\0')"
             body = f"if b:\n{_inside(body)}\n{empty}"
         return f"if type(v) is not c{i}: expect(v, c{i})\nb = e{i}(v)\n{body}"
     if field.kind in ("timestamp", "duration"):

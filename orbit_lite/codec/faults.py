@@ -10,7 +10,7 @@ import betterproto
 
 from orbit_lite.codec.encoder import wrapper_writer
 from orbit_lite.codec.errors import EncodeError
-from orbit_lite.codec.plan import UNSET, FieldPlan, Label, plan_of, raw_state
+from orbit_lite.codec.plan import UNSET, FieldPlan, Label, field_states, plan_of
 from orbit_lite.codec.scalars import SCALARS
 from orbit_lite.codec.values import write_duration, write_timestamp
 from orbit_lite.codec.wire import Fault
@@ -61,7 +61,7 @@ def _sentence(error: Exception) -> str:
 def _culprit(message: betterproto.Message) -> tuple[str, Exception] | None:
     """Path and error of the first value that cannot be written."""
     try:
-        state, fields = raw_state(message), plan_of(type(message)).fields
+        state, fields = field_states(message), plan_of(type(message)).fields
     except WRITE_ERRORS as error:
         return "", error
     for field in fields:

@@ -12,7 +12,7 @@ import betterproto.lib.google.protobuf as pb
 from orbit_lite.codec import CodecLimits, DecodeError, decode
 from orbit_lite.codec import json_values as leaves
 from orbit_lite.codec.json_common import MAX_DEPTH, WRAPPERS, Json, JsonError, Types, class_of_url, member, too_deep
-from orbit_lite.codec.plan import UNSET, FieldPlan, Label, plan_of, raw_state
+from orbit_lite.codec.plan import UNSET, FieldPlan, Label, field_states, plan_of
 from orbit_lite.codec.scalars import SCALARS
 from orbit_lite.codec.values import split_duration, split_timestamp
 
@@ -28,7 +28,7 @@ class Writer:
     def __init__(self, defaults: bool, types: Types) -> None:
         self._defaults = defaults
         self._types = types
-        self._special: dict[type[Any], Callable[[dict[str, Any], str, int], Json]] = {
+        self._special: dict[type[Any], Callable[[Mapping[str, Any], str, int], Json]] = {
             pb.Any: self._any,
             pb.Duration: lambda state, *_: leaves.duration_text(_or(state, "seconds", 0), _or(state, "nanos", 0)),
             pb.FieldMask: lambda state, *_: leaves.mask_text(_or(state, "paths", [])),
@@ -49,7 +49,7 @@ class Writer:
     def message(self, message: betterproto.Message, path: str, depth: int) -> Json:
         if depth <= 0:
             raise too_deep(path)
-        state = raw_state(message)
+        state = field_states(message)
         if special := self._special.get(type(message)):
             try:
                 return special(state, path, depth)
@@ -91,15 +91,15 @@ class Writer:
             raise JsonError(path, str(error)) from None
         return leaves.show_scalar(field.wrapped or field.kind, value)
 
-    def _list(self, state: dict[str, Any], path: str, depth: int) -> Json:
+    def _list(self, state: Mapping[str, Any], path: str, depth: int) -> Json:
         values = enumerate(_or(state, "values", []))
         return [self.message(item, f"{path}[{index}]", depth - 1) for index, item in values]
 
-    def _struct(self, state: dict[str, Any], path: str, depth: int) -> Json:
+    def _struct(self, state: Mapping[str, Any], path: str, depth: int) -> Json:
         members = _or(state, "fields", {}).items()
         return {name: self.message(item, member(path, name), depth - 1) for name, item in members}
 
-    def _value(self, state: dict[str, Any], path: str, depth: int) -> Json:
+    def _value(self, state: Mapping[str, Any], path: str, depth: int) -> Json:
         chosen = state["_group_current"]["kind"]
         if chosen is None or chosen == "null_value":  # an empty Value means nothing at all; null is the nearest
             return None
@@ -111,7 +111,7 @@ class Writer:
             raise ValueError(f"a Value cannot be {shown} in JSON, where it would be text")
         return shown
 
-    def _any(self, state: dict[str, Any], path: str, depth: int) -> Json:
+    def _any(self, state: Mapping[str, Any], path: str, depth: int) -> Json:
         url, body = _or(state, "type_url", ""), _or(state, "value", b"")
         if not url and not body:
             return {}

@@ -19,7 +19,6 @@ Readers raise ConversionError with the field's name; whoever converts the enclos
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -27,6 +26,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import betterproto
 
+from orbit_lite.codec.plan import field_states, plan_of
 from orbit_lite.errors import ConversionError, ParseError
 
 __all__ = [
@@ -61,33 +61,15 @@ _T = TypeVar("_T")
 Fields: TypeAlias = Mapping[str, object]
 
 _PLACEHOLDER = betterproto.PLACEHOLDER
-_raw = object.__getattribute__
 
 
 def fields(message: betterproto.Message) -> Fields:
     """The raw state of a message. Reading it changes nothing; it must not be written to."""
     # Not isinstance: Message is an ABC, and that test costs more than all the rest.
-    state = _state(message)
-    if state is None:
-        raise _mismatch("", "a message", message)
-    return state
-
-
-def _state(value: object) -> dict[str, object] | None:
-    """The raw state of a message; None for anything else (betterproto's parser puts a number for a wrong wire type)."""
     try:
-        state: dict[str, object] = _raw(value, "__dict__")
-    except AttributeError:
-        return None
-    return state if "_serialized_on_wire" in state else None
-
-
-@functools.cache
-def _layout(cls: type[betterproto.Message]) -> tuple[dict[str, object], dict[str, str]]:
-    """Field name → unset value, and oneof member → name of its oneof."""
-    # mypy knows neither that every generated class is a dataclass nor that a classproperty belongs to the class.
-    unset = {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    return unset, cls._betterproto.oneof_group_by_field  # type: ignore[arg-type]
+        return field_states(message)
+    except TypeError:  # betterproto's parser puts a number for a wrong wire type
+        raise _mismatch("", "a message", message) from None
 
 
 def build(cls: type[_M], /, **values: object) -> _M:
@@ -95,28 +77,28 @@ def build(cls: type[_M], /, **values: object) -> _M:
 
     Unlike `cls(**values)` the result counts as present even without any field, which is what a YES vote is on the wire.
     """
-    unset, group_of = _layout(cls)
-    message = object.__new__(cls)
-    state: dict[str, object] = _raw(message, "__dict__")
-    state.update(unset)
-    group_current = dict.fromkeys(group_of.values())
+    oneof_of = _oneof_of(cls)
+    message, state = plan_of(cls).new()
     for name, value in values.items():
-        if name not in unset:
+        if name not in oneof_of:
             raise TypeError(f"{cls.__name__} has no field {name!r}")
         if value is not None:
             state[name] = value
-            if name in group_of:
-                group_current[group_of[name]] = name
-    state["_serialized_on_wire"] = True
-    state["_unknown_fields"] = b""
-    state["_group_current"] = group_current
-    return message
+            if (oneof := oneof_of[name]) is not None:
+                state["_group_current"][oneof] = name
+    return message  # type: ignore[no-any-return]  # an _M
+
+
+@functools.cache
+def _oneof_of(cls: type[betterproto.Message]) -> dict[str, str | None]:
+    """Field name → the oneof it is a member of."""
+    return {field.name: field.oneof for field in plan_of(cls).fields}
 
 
 def is_present(message: betterproto.Message, name: str) -> bool:
     """Whether the field holds anything: see the rules above. Does not disturb the message."""
     value = fields(message)[name]
-    if name in _layout(type(message))[1]:
+    if _oneof_of(type(message))[name] is not None:
         return value is not _PLACEHOLDER
     return not _is_absent(value)
 
@@ -125,9 +107,8 @@ def _is_absent(value: object) -> bool:
     """Whether a sub-message outside a oneof is unset."""
     if value is _PLACEHOLDER or value is None:
         return True
-    state = _state(value)
-    # betterproto does not mark `a` in `a.b.c = 1`, hence the look at what is inside.
-    return state is not None and not state["_serialized_on_wire"] and not value
+    # `a` is not marked in `a.b.c = 1`, hence the look at what is inside.
+    return getattr(value, "_serialized_on_wire", True) is False and not value
 
 
 def _mismatch(name: str, expected: str, value: object) -> ConversionError:
