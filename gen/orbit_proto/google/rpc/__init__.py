@@ -8,10 +8,11 @@ from typing import List
 
 import betterproto
 import betterproto.lib.google.protobuf as betterproto_lib_google_protobuf
+import orbit_lite.codec
 
 
 @dataclass(eq=False, repr=False)
-class Status(betterproto.Message):
+class Status(orbit_lite.codec.Message):
     """
     What the trailer grpc-status-details-bin carries. code: a gRPC status code.
     """

@@ -13,6 +13,7 @@ from typing import (
 
 import betterproto
 import grpclib
+import orbit_lite.codec
 from betterproto.grpc.grpclib_server import ServiceBase
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False, repr=False)
-class VoteRequestProto(betterproto.Message):
+class VoteRequestProto(orbit_lite.codec.Message):
     term: int = betterproto.uint64_field(1)
     candidate_id: str = betterproto.string_field(2)
     last_log_index: int = betterproto.uint64_field(3)
@@ -30,14 +31,14 @@ class VoteRequestProto(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class VoteResponseProto(betterproto.Message):
+class VoteResponseProto(orbit_lite.codec.Message):
     term: int = betterproto.uint64_field(1)
     vote_granted: bool = betterproto.bool_field(2)
     voter_id: str = betterproto.string_field(3)
 
 
 @dataclass(eq=False, repr=False)
-class LogEntryProto(betterproto.Message):
+class LogEntryProto(orbit_lite.codec.Message):
     """command: JSON text. timestamp: milliseconds since the Unix epoch."""
 
     term: int = betterproto.uint64_field(1)
@@ -47,7 +48,7 @@ class LogEntryProto(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class AppendEntriesRequestProto(betterproto.Message):
+class AppendEntriesRequestProto(orbit_lite.codec.Message):
     term: int = betterproto.uint64_field(1)
     leader_id: str = betterproto.string_field(2)
     prev_log_index: int = betterproto.uint64_field(3)
@@ -57,7 +58,7 @@ class AppendEntriesRequestProto(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class AppendEntriesResponseProto(betterproto.Message):
+class AppendEntriesResponseProto(orbit_lite.codec.Message):
     term: int = betterproto.uint64_field(1)
     success: bool = betterproto.bool_field(2)
     follower_id: str = betterproto.string_field(3)

@@ -13,6 +13,7 @@ from typing import (
 
 import betterproto
 import grpclib
+import orbit_lite.codec
 from betterproto.grpc.grpclib_server import ServiceBase
 
 from .. import shared as _shared__
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False, repr=False)
-class AnnounceRequest(betterproto.Message):
+class AnnounceRequest(orbit_lite.codec.Message):
     """
     incarnation: grows with every start of the node, so that an older announcement never replaces a newer one.
     """
@@ -35,19 +36,19 @@ class AnnounceRequest(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class AnnounceResponse(betterproto.Message):
+class AnnounceResponse(orbit_lite.codec.Message):
     node: "_shared__.NodeInfoProto" = betterproto.message_field(1)
     cluster_id: str = betterproto.string_field(2)
     incarnation: int = betterproto.uint64_field(3)
 
 
 @dataclass(eq=False, repr=False)
-class GetStatusRequest(betterproto.Message):
+class GetStatusRequest(orbit_lite.codec.Message):
     pass
 
 
 @dataclass(eq=False, repr=False)
-class GetStatusResponse(betterproto.Message):
+class GetStatusResponse(orbit_lite.codec.Message):
     node: "_shared__.NodeInfoProto" = betterproto.message_field(1)
     cluster_id: str = betterproto.string_field(2)
     version: str = betterproto.string_field(3)
@@ -62,7 +63,7 @@ class GetStatusResponse(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class TransportStats(betterproto.Message):
+class TransportStats(orbit_lite.codec.Message):
     """Of the connections that this node opened, since it started."""
 
     total_connections: int = betterproto.uint64_field(1)
@@ -73,7 +74,7 @@ class TransportStats(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class EndpointStats(betterproto.Message):
+class EndpointStats(orbit_lite.codec.Message):
     endpoint: str = betterproto.string_field(1)
     connections: int = betterproto.uint32_field(2)
     requests: int = betterproto.uint64_field(3)
@@ -83,7 +84,7 @@ class EndpointStats(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class MethodStats(betterproto.Message):
+class MethodStats(orbit_lite.codec.Message):
     """
     Of the calls that this node served. method: "package.Service/Method".
     """
@@ -98,17 +99,17 @@ class MethodStats(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class ListNodesRequest(betterproto.Message):
+class ListNodesRequest(orbit_lite.codec.Message):
     pass
 
 
 @dataclass(eq=False, repr=False)
-class ListNodesResponse(betterproto.Message):
+class ListNodesResponse(orbit_lite.codec.Message):
     nodes: List["NodeView"] = betterproto.message_field(1)
 
 
 @dataclass(eq=False, repr=False)
-class NodeView(betterproto.Message):
+class NodeView(orbit_lite.codec.Message):
     """A member of the cluster as the answering node sees it."""
 
     node: "_shared__.NodeInfoProto" = betterproto.message_field(1)
@@ -121,7 +122,7 @@ class NodeView(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class ListActorsRequest(betterproto.Message):
+class ListActorsRequest(orbit_lite.codec.Message):
     addressable_type: str = betterproto.string_field(1)
     """Empty: all types."""
 
@@ -130,14 +131,14 @@ class ListActorsRequest(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class ListActorsResponse(betterproto.Message):
+class ListActorsResponse(orbit_lite.codec.Message):
     actors: List["ActorView"] = betterproto.message_field(1)
     total: int = betterproto.uint64_field(2)
     """How many there are, also beyond the limit."""
 
 
 @dataclass(eq=False, repr=False)
-class ActorView(betterproto.Message):
+class ActorView(orbit_lite.codec.Message):
     reference: "_shared__.AddressableReferenceProto" = betterproto.message_field(1)
     state: str = betterproto.string_field(2)
     mailbox_depth: int = betterproto.uint32_field(3)
@@ -146,7 +147,7 @@ class ActorView(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class DrainRequest(betterproto.Message):
+class DrainRequest(orbit_lite.codec.Message):
     timeout_ms: int = betterproto.uint64_field(1)
     """0: the node's own limit."""
 
@@ -155,7 +156,7 @@ class DrainRequest(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class DrainResponse(betterproto.Message):
+class DrainResponse(orbit_lite.codec.Message):
     finished_calls: int = betterproto.uint64_field(1)
     cancelled_calls: int = betterproto.uint64_field(2)
 

@@ -18,6 +18,7 @@ from typing import (
 
 import betterproto
 import grpclib
+import orbit_lite.codec
 from betterproto.grpc.grpclib_server import ServiceBase
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class HealthCheckResponseServingStatus(betterproto.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class NodeIdProto(betterproto.Message):
+class NodeIdProto(orbit_lite.codec.Message):
     """A member of the cluster. Text form: "(namespace:key)"."""
 
     key: str = betterproto.string_field(1)
@@ -53,7 +54,7 @@ class NodeIdProto(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class NodeCapabilitiesProto(betterproto.Message):
+class NodeCapabilitiesProto(orbit_lite.codec.Message):
     """
     What a node offers: the actor types it hosts, how many actors it takes, free labels.
     """
@@ -66,7 +67,7 @@ class NodeCapabilitiesProto(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class NodeLeaseProto(betterproto.Message):
+class NodeLeaseProto(orbit_lite.codec.Message):
     """The right to be counted as a member until expires_at."""
 
     node_id: "NodeIdProto" = betterproto.message_field(1)
@@ -76,7 +77,7 @@ class NodeLeaseProto(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class NodeInfoProto(betterproto.Message):
+class NodeInfoProto(orbit_lite.codec.Message):
     id: "NodeIdProto" = betterproto.message_field(1)
     url: str = betterproto.string_field(2)
     port: int = betterproto.uint32_field(3)
@@ -86,7 +87,7 @@ class NodeInfoProto(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class KeyProto(betterproto.Message):
+class KeyProto(orbit_lite.codec.Message):
     """What tells one actor of a type from another."""
 
     string_key: str = betterproto.string_field(1, group="key")
@@ -96,26 +97,26 @@ class KeyProto(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class NoKeyProto(betterproto.Message):
+class NoKeyProto(orbit_lite.codec.Message):
     """The key of a type that has a single actor."""
 
     pass
 
 
 @dataclass(eq=False, repr=False)
-class AddressableReferenceProto(betterproto.Message):
+class AddressableReferenceProto(orbit_lite.codec.Message):
     addressable_type: str = betterproto.string_field(1)
     key: "KeyProto" = betterproto.message_field(2)
 
 
 @dataclass(eq=False, repr=False)
-class NamespacedAddressableReferenceProto(betterproto.Message):
+class NamespacedAddressableReferenceProto(orbit_lite.codec.Message):
     namespace: str = betterproto.string_field(1)
     addressable_reference: "AddressableReferenceProto" = betterproto.message_field(2)
 
 
 @dataclass(eq=False, repr=False)
-class AddressableLeaseProto(betterproto.Message):
+class AddressableLeaseProto(orbit_lite.codec.Message):
     """The right of one node to run one actor until expires_at."""
 
     reference: "AddressableReferenceProto" = betterproto.message_field(1)
@@ -125,7 +126,7 @@ class AddressableLeaseProto(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class MessageProto(betterproto.Message):
+class MessageProto(orbit_lite.codec.Message):
     """
     One message of an OpenStream call. A reply carries the message_id of its request.
     """
@@ -138,7 +139,7 @@ class MessageProto(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class MessageTargetProto(betterproto.Message):
+class MessageTargetProto(orbit_lite.codec.Message):
     unicast_target: "MessageTargetProtoUnicast" = betterproto.message_field(
         1, group="target"
     )
@@ -148,19 +149,19 @@ class MessageTargetProto(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class MessageTargetProtoUnicast(betterproto.Message):
+class MessageTargetProtoUnicast(orbit_lite.codec.Message):
     target: "NodeIdProto" = betterproto.message_field(1)
 
 
 @dataclass(eq=False, repr=False)
-class MessageTargetProtoRoutedUnicast(betterproto.Message):
+class MessageTargetProtoRoutedUnicast(orbit_lite.codec.Message):
     """A path over several nodes; the last one is the goal."""
 
     target: List["NodeIdProto"] = betterproto.message_field(1)
 
 
 @dataclass(eq=False, repr=False)
-class MessageContentProto(betterproto.Message):
+class MessageContentProto(orbit_lite.codec.Message):
     error: "ErrorProto" = betterproto.message_field(1, group="content")
     info_request: "ConnectionInfoRequestProto" = betterproto.message_field(
         2, group="content"
@@ -180,22 +181,22 @@ class MessageContentProto(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class ErrorProto(betterproto.Message):
+class ErrorProto(orbit_lite.codec.Message):
     description: str = betterproto.string_field(1)
 
 
 @dataclass(eq=False, repr=False)
-class ConnectionInfoRequestProto(betterproto.Message):
+class ConnectionInfoRequestProto(orbit_lite.codec.Message):
     pass
 
 
 @dataclass(eq=False, repr=False)
-class ConnectionInfoResponseProto(betterproto.Message):
+class ConnectionInfoResponseProto(orbit_lite.codec.Message):
     node_id: "NodeIdProto" = betterproto.message_field(1)
 
 
 @dataclass(eq=False, repr=False)
-class InvocationRequestProto(betterproto.Message):
+class InvocationRequestProto(orbit_lite.codec.Message):
     """arguments: a JSON array."""
 
     reference: "AddressableReferenceProto" = betterproto.message_field(1)
@@ -205,25 +206,25 @@ class InvocationRequestProto(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class InvocationResponseProto(betterproto.Message):
+class InvocationResponseProto(orbit_lite.codec.Message):
     """value: JSON text."""
 
     value: str = betterproto.string_field(1)
 
 
 @dataclass(eq=False, repr=False)
-class InvocationResponseErrorProto(betterproto.Message):
+class InvocationResponseErrorProto(orbit_lite.codec.Message):
     description: str = betterproto.string_field(1)
     platform: str = betterproto.string_field(2)
 
 
 @dataclass(eq=False, repr=False)
-class HealthCheckRequest(betterproto.Message):
+class HealthCheckRequest(orbit_lite.codec.Message):
     service: str = betterproto.string_field(1)
 
 
 @dataclass(eq=False, repr=False)
-class HealthCheckResponse(betterproto.Message):
+class HealthCheckResponse(orbit_lite.codec.Message):
     status: "HealthCheckResponseServingStatus" = betterproto.enum_field(1)
 
 

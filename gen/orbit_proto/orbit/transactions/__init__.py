@@ -13,6 +13,7 @@ from typing import (
 
 import betterproto
 import grpclib
+import orbit_lite.codec
 from betterproto.grpc.grpclib_server import ServiceBase
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class HealthCheckResponseStatus(betterproto.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class TransactionMessageRequest(betterproto.Message):
+class TransactionMessageRequest(orbit_lite.codec.Message):
     sender_node_id: str = betterproto.string_field(1)
     target_actor_type: str = betterproto.string_field(2)
     target_actor_key: str = betterproto.string_field(3)
@@ -54,14 +55,14 @@ class TransactionMessageRequest(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class TransactionMessageResponse(betterproto.Message):
+class TransactionMessageResponse(orbit_lite.codec.Message):
     success: bool = betterproto.bool_field(1)
     error_message: str = betterproto.string_field(2)
     processing_time_ms: int = betterproto.int64_field(3)
 
 
 @dataclass(eq=False, repr=False)
-class BroadcastMessageRequest(betterproto.Message):
+class BroadcastMessageRequest(orbit_lite.codec.Message):
     sender_node_id: str = betterproto.string_field(1)
     targets: List["Target"] = betterproto.message_field(2)
     message: "TransactionMessageProto" = betterproto.message_field(3)
@@ -69,20 +70,20 @@ class BroadcastMessageRequest(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class Target(betterproto.Message):
+class Target(orbit_lite.codec.Message):
     actor_type: str = betterproto.string_field(1)
     actor_key: str = betterproto.string_field(2)
 
 
 @dataclass(eq=False, repr=False)
-class BroadcastMessageResponse(betterproto.Message):
+class BroadcastMessageResponse(orbit_lite.codec.Message):
     successful_sends: int = betterproto.int32_field(1)
     failed_sends: int = betterproto.int32_field(2)
     errors: List[str] = betterproto.string_field(3)
 
 
 @dataclass(eq=False, repr=False)
-class TransactionMessageProto(betterproto.Message):
+class TransactionMessageProto(orbit_lite.codec.Message):
     prepare: "PrepareMessage" = betterproto.message_field(1, group="message_type")
     vote: "VoteMessage" = betterproto.message_field(2, group="message_type")
     commit: "CommitMessage" = betterproto.message_field(3, group="message_type")
@@ -97,14 +98,14 @@ class TransactionMessageProto(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class PrepareMessage(betterproto.Message):
+class PrepareMessage(orbit_lite.codec.Message):
     transaction_id: "TransactionIdProto" = betterproto.message_field(1)
     operations: List["TransactionOperationProto"] = betterproto.message_field(2)
     timeout_ms: int = betterproto.int64_field(3)
 
 
 @dataclass(eq=False, repr=False)
-class VoteMessage(betterproto.Message):
+class VoteMessage(orbit_lite.codec.Message):
     transaction_id: "TransactionIdProto" = betterproto.message_field(1)
     participant_type: str = betterproto.string_field(2)
     participant_key: str = betterproto.string_field(3)
@@ -112,18 +113,18 @@ class VoteMessage(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class CommitMessage(betterproto.Message):
+class CommitMessage(orbit_lite.codec.Message):
     transaction_id: "TransactionIdProto" = betterproto.message_field(1)
 
 
 @dataclass(eq=False, repr=False)
-class AbortMessage(betterproto.Message):
+class AbortMessage(orbit_lite.codec.Message):
     transaction_id: "TransactionIdProto" = betterproto.message_field(1)
     reason: str = betterproto.string_field(2)
 
 
 @dataclass(eq=False, repr=False)
-class AckMessage(betterproto.Message):
+class AckMessage(orbit_lite.codec.Message):
     transaction_id: "TransactionIdProto" = betterproto.message_field(1)
     participant_type: str = betterproto.string_field(2)
     participant_key: str = betterproto.string_field(3)
@@ -132,25 +133,25 @@ class AckMessage(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class QueryStatusMessage(betterproto.Message):
+class QueryStatusMessage(orbit_lite.codec.Message):
     transaction_id: "TransactionIdProto" = betterproto.message_field(1)
 
 
 @dataclass(eq=False, repr=False)
-class StatusResponseMessage(betterproto.Message):
+class StatusResponseMessage(orbit_lite.codec.Message):
     transaction_id: "TransactionIdProto" = betterproto.message_field(1)
     state: "TransactionStateProto" = betterproto.message_field(2)
 
 
 @dataclass(eq=False, repr=False)
-class TransactionIdProto(betterproto.Message):
+class TransactionIdProto(orbit_lite.codec.Message):
     id: str = betterproto.string_field(1)
     coordinator_node: str = betterproto.string_field(2)
     created_at: int = betterproto.int64_field(3)
 
 
 @dataclass(eq=False, repr=False)
-class TransactionOperationProto(betterproto.Message):
+class TransactionOperationProto(orbit_lite.codec.Message):
     """operation_data, compensation_data: JSON text."""
 
     operation_id: str = betterproto.string_field(1)
@@ -162,36 +163,36 @@ class TransactionOperationProto(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class TransactionVoteProto(betterproto.Message):
+class TransactionVoteProto(orbit_lite.codec.Message):
     vote_type: "TransactionVoteProtoVoteType" = betterproto.enum_field(1)
     reason: Optional[str] = betterproto.string_field(2, optional=True)
 
 
 @dataclass(eq=False, repr=False)
-class TransactionStateProto(betterproto.Message):
+class TransactionStateProto(orbit_lite.codec.Message):
     state_type: "TransactionStateProtoStateType" = betterproto.enum_field(1)
     details: Optional[str] = betterproto.string_field(2, optional=True)
 
 
 @dataclass(eq=False, repr=False)
-class HealthCheckRequest(betterproto.Message):
+class HealthCheckRequest(orbit_lite.codec.Message):
     node_id: str = betterproto.string_field(1)
 
 
 @dataclass(eq=False, repr=False)
-class HealthCheckResponse(betterproto.Message):
+class HealthCheckResponse(orbit_lite.codec.Message):
     status: "HealthCheckResponseStatus" = betterproto.enum_field(1)
     version: str = betterproto.string_field(2)
     uptime_ms: int = betterproto.int64_field(3)
 
 
 @dataclass(eq=False, repr=False)
-class TransactionStatusRequest(betterproto.Message):
+class TransactionStatusRequest(orbit_lite.codec.Message):
     transaction_id: "TransactionIdProto" = betterproto.message_field(1)
 
 
 @dataclass(eq=False, repr=False)
-class TransactionStatusResponse(betterproto.Message):
+class TransactionStatusResponse(orbit_lite.codec.Message):
     found: bool = betterproto.bool_field(1)
     state: "TransactionStateProto" = betterproto.message_field(2)
     participants: List[str] = betterproto.string_field(3)

@@ -13,6 +13,7 @@ from typing import (
 
 import betterproto
 import grpclib
+import orbit_lite.codec
 from betterproto.grpc.grpclib_server import ServiceBase
 
 if TYPE_CHECKING:
@@ -30,22 +31,22 @@ class HealthCheckResponseServingStatus(betterproto.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class HealthCheckRequest(betterproto.Message):
+class HealthCheckRequest(orbit_lite.codec.Message):
     service: str = betterproto.string_field(1)
 
 
 @dataclass(eq=False, repr=False)
-class HealthCheckResponse(betterproto.Message):
+class HealthCheckResponse(orbit_lite.codec.Message):
     status: "HealthCheckResponseServingStatus" = betterproto.enum_field(1)
 
 
 @dataclass(eq=False, repr=False)
-class HealthListRequest(betterproto.Message):
+class HealthListRequest(orbit_lite.codec.Message):
     pass
 
 
 @dataclass(eq=False, repr=False)
-class HealthListResponse(betterproto.Message):
+class HealthListResponse(orbit_lite.codec.Message):
     statuses: Dict[str, "HealthCheckResponse"] = betterproto.map_field(
         1, betterproto.TYPE_STRING, betterproto.TYPE_MESSAGE
     )

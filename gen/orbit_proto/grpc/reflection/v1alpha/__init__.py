@@ -17,6 +17,7 @@ from typing import (
 
 import betterproto
 import grpclib
+import orbit_lite.codec
 from betterproto.grpc.grpclib_server import ServiceBase
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False, repr=False)
-class ServerReflectionRequest(betterproto.Message):
+class ServerReflectionRequest(orbit_lite.codec.Message):
     host: str = betterproto.string_field(1)
     file_by_filename: str = betterproto.string_field(3, group="message_request")
     file_containing_symbol: str = betterproto.string_field(4, group="message_request")
@@ -40,13 +41,13 @@ class ServerReflectionRequest(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class ExtensionRequest(betterproto.Message):
+class ExtensionRequest(orbit_lite.codec.Message):
     containing_type: str = betterproto.string_field(1)
     extension_number: int = betterproto.int32_field(2)
 
 
 @dataclass(eq=False, repr=False)
-class ServerReflectionResponse(betterproto.Message):
+class ServerReflectionResponse(orbit_lite.codec.Message):
     valid_host: str = betterproto.string_field(1)
     original_request: "ServerReflectionRequest" = betterproto.message_field(2)
     file_descriptor_response: "FileDescriptorResponse" = betterproto.message_field(
@@ -64,7 +65,7 @@ class ServerReflectionResponse(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class FileDescriptorResponse(betterproto.Message):
+class FileDescriptorResponse(orbit_lite.codec.Message):
     """
     Serialized google.protobuf.FileDescriptorProto, one of each file that the answer needs.
     """
@@ -73,23 +74,23 @@ class FileDescriptorResponse(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
-class ExtensionNumberResponse(betterproto.Message):
+class ExtensionNumberResponse(orbit_lite.codec.Message):
     base_type_name: str = betterproto.string_field(1)
     extension_number: List[int] = betterproto.int32_field(2)
 
 
 @dataclass(eq=False, repr=False)
-class ListServiceResponse(betterproto.Message):
+class ListServiceResponse(orbit_lite.codec.Message):
     service: List["ServiceResponse"] = betterproto.message_field(1)
 
 
 @dataclass(eq=False, repr=False)
-class ServiceResponse(betterproto.Message):
+class ServiceResponse(orbit_lite.codec.Message):
     name: str = betterproto.string_field(1)
 
 
 @dataclass(eq=False, repr=False)
-class ErrorResponse(betterproto.Message):
+class ErrorResponse(orbit_lite.codec.Message):
     """error_code: a gRPC status code."""
 
     error_code: int = betterproto.int32_field(1)
