@@ -140,7 +140,7 @@ class Channel:
     def stream_limit(self) -> int | None:
         """Calls that the peer lets run at once on the connection; None while there is no connection."""
         connection = self._connection
-        return connection.h2.remote_settings.max_concurrent_streams if connection and connection.is_open else None
+        return connection.h2.peer.max_concurrent_streams if connection and connection.is_open else None
 
     @property
     def keep_alive_interval(self) -> float | None:

@@ -20,7 +20,6 @@ from orbit_lite.rpc.context import Peer
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.errors import Cancelled, DeadlineExceeded, Internal, rpc_error
 from orbit_lite.rpc.framing import MessageReader, frame_message
-from orbit_lite.rpc.http2 import ProtocolError
 from orbit_lite.rpc.metadata import Headers, Metadata
 from orbit_lite.rpc.method import Method, decoder
 from orbit_lite.rpc.status import ErrorCode, status_of_reset
@@ -175,7 +174,7 @@ class ClientCall(Generic[Q, R]):
         try:
             await stream.share()
             await stream.send_data(data, end=end)
-        except (StreamReset, ConnectionEnded, ProtocolError) as error:
+        except (StreamReset, ConnectionEnded) as error:
             if not stream.receive_ended:
                 self._fail(error)
             self._settle(stream)
@@ -200,12 +199,12 @@ class ClientCall(Generic[Q, R]):
             await self.send_request()
         with self._translated():
             stream = cast(Stream, self._stream)
-            headers = await stream.wait_headers()
+            head = await stream.wait_head()
             if stream.is_head_only:
                 self.initial_metadata = Metadata()
-                self._conclude(read_outcome(headers))
+                self._conclude(read_outcome(head))
             else:
-                self.initial_metadata = read_response(headers)
+                self.initial_metadata = read_response(head)
 
     async def recv_message(self) -> R | None:
         """The next message, None when the server has ended the call with OK; otherwise the call's error is raised.
@@ -292,7 +291,7 @@ class ClientCall(Generic[Q, R]):
     def _settle(self, stream: Stream) -> None:
         """The response is complete: learn how the call ended. Raises its error."""
         if self._outcome is None and stream.receive_ended:
-            self._conclude(read_outcome((stream.headers if stream.is_head_only else stream.trailers) or []))
+            self._conclude(read_outcome(stream.head if stream.is_head_only else stream.tail))
 
     def _finish(self) -> None:
         """Everything was received: raise the call's error, or a message that was cut off under an OK."""
@@ -349,7 +348,7 @@ class ClientCall(Generic[Q, R]):
         """Foreign exceptions leave the block as the call's error; a broken response ends the call."""
         try:
             yield
-        except (OrbitError, StreamReset, ConnectionEnded, ProtocolError) as error:
+        except (OrbitError, StreamReset, ConnectionEnded) as error:
             self._fail(error)
             if error is self._failure:
                 raise
@@ -374,7 +373,7 @@ class ClientCall(Generic[Q, R]):
                 return self._deadline_error(Executed.MAYBE)
             refused = error.code == ErrorCode.REFUSED_STREAM
             return rpc_error(status_of_reset(error.code), str(error), executed=Executed.NO if refused else None)
-        return Internal(f"HTTP/2 error: {error}")
+        return Internal(str(error))
 
     def _watch_sender(self) -> None:
         """Remember the task that sends, if it is not the call's own: when it dies, the call must not wait for ever.

@@ -18,7 +18,7 @@ from orbit_lite.errors import SerializationError, quote
 __all__ = ["Headers", "Metadata", "MetadataError", "MetadataLike", "decode_message", "encode_message"]
 
 Value = str | bytes
-Headers = list[tuple[str, str]]
+Headers = tuple[tuple[str, str], ...]
 MetadataLike = Mapping[str, Value] | Iterable[tuple[str, Value]]
 _D = TypeVar("_D")
 
@@ -81,7 +81,9 @@ class Metadata:
 
     def encode(self) -> Headers:
         """As headers. Raises MetadataError, which names what may not be sent and why."""
-        headers: Headers = []
+        if not self._pairs:
+            return ()
+        headers: list[tuple[str, str]] = []
         for name, value in self._pairs:
             if not isinstance(name, str) or not _NAME.fullmatch(name):  # type: ignore[redundant-expr]  # types may lie
                 raise MetadataError(f"metadata name {quote(str(name))!r}: only 0-9 a-z _ . - are allowed")
@@ -97,7 +99,7 @@ class Metadata:
                 raise MetadataError(f"metadata {name!r}: the value holds control or non-Latin characters; use -bin")
             else:
                 headers.append((name, value.strip(" ")))
-        return headers
+        return tuple(headers)
 
     def getall(self, name: str) -> list[Value]:
         """All values of a name, in order; empty when it does not occur."""

@@ -18,10 +18,13 @@ import ssl as tls
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from orbit_lite.errors import ConfigurationError, IoError, Status, quote
-from orbit_lite.rpc.call import HttpRefusal, Malformed, RequestHead, StatusRefusal, read_request, trailer_headers
+from orbit_lite.http2.config import Http2Config
+from orbit_lite.http2.errors import ErrorCode
+from orbit_lite.http2.fields import HeaderBlock
+from orbit_lite.rpc.call import RESPONSE_HEAD, HttpRefusal, RequestHead, StatusRefusal, read_request, trailer_headers
 from orbit_lite.rpc.config import ServerConfig
 from orbit_lite.rpc.connection import Connection, ConnectionSettings
 from orbit_lite.rpc.context import CallContext, call_scope
@@ -31,7 +34,6 @@ from orbit_lite.rpc.failures import status_of
 from orbit_lite.rpc.metadata import Headers
 from orbit_lite.rpc.method import Cardinality, Method
 from orbit_lite.rpc.serving import ServerCall
-from orbit_lite.rpc.status import ErrorCode
 from orbit_lite.rpc.stream import Stream
 from orbit_lite.telemetry.metrics import OTHER_METHOD, CallStats
 
@@ -95,6 +97,9 @@ class Server:
         """
         self.config = config or ServerConfig()
         self._guard = guard
+        self._http2 = Http2Config(
+            max_concurrent_streams=self.config.max_concurrent_streams, preface_timeout=self.config.handshake_timeout
+        )
         self.stats = CallStats()
         self._routes: dict[str, _Route] = {}
         for servable in handlers:
@@ -201,8 +206,7 @@ class Server:
         config = self.config
         settings = ConnectionSettings(
             client=False,
-            max_concurrent_streams=config.max_concurrent_streams,
-            preface_timeout=config.handshake_timeout,
+            http2=self._http2,
             keep_alive_interval=config.keep_alive_interval,
             keep_alive_timeout=config.keep_alive_timeout,
             tcp_keepalive=config.tcp_keepalive,
@@ -221,13 +225,9 @@ class Server:
     def _accept(self, stream: Stream) -> None:
         """A request's head has come: refuse it, or start its handler."""
         try:
-            head = read_request(stream.headers or [], self._routes)
-        except Malformed as refusal:
-            log.debug("malformed request from %s: %s", stream.peer, refusal)
-            stream.reset(ErrorCode.PROTOCOL_ERROR)
-            stream.release()
+            head = read_request(cast(HeaderBlock, stream.head), self._routes)
         except HttpRefusal as refusal:
-            self._refuse(stream, [(":status", str(refusal.status)), ("content-type", "text/plain")])
+            self._refuse(stream, ((":status", str(refusal.status)), ("content-type", "text/plain")))
         except StatusRefusal as refusal:
             self._refuse_with(stream, StatusReply(refusal.status, str(refusal)), refusal.headers)
         else:
@@ -240,8 +240,7 @@ class Server:
 
     def _refuse_with(self, stream: Stream, reply: StatusReply, headers: Headers | None = None) -> None:
         self.stats.record(OTHER_METHOD, 0.0, error=True)
-        head = [(":status", "200"), ("content-type", "application/grpc")]
-        self._refuse(stream, head + (headers or []) + trailer_headers(reply))
+        self._refuse(stream, RESPONSE_HEAD + (headers or ()) + trailer_headers(reply))
 
     def _refuse(self, stream: Stream, headers: Headers) -> None:
         stream.send_headers(headers, end=True)

@@ -18,8 +18,7 @@ from orbit_lite.rpc.context import CallContext, Peer
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.errors import Cancelled, Internal, StatusReply
 from orbit_lite.rpc.framing import MessageReader, frame_message
-from orbit_lite.rpc.http2 import ProtocolError
-from orbit_lite.rpc.metadata import Metadata, MetadataLike
+from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike
 from orbit_lite.rpc.method import Method, decoder
 from orbit_lite.rpc.status import ErrorCode
 from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset
@@ -29,7 +28,7 @@ __all__ = ["ServerCall"]
 Q = TypeVar("Q")
 R = TypeVar("R")
 
-_BROKEN = (StreamReset, ConnectionEnded, ProtocolError)
+_BROKEN = (StreamReset, ConnectionEnded)
 
 
 class ServerCall(Generic[Q, R]):
@@ -181,7 +180,7 @@ class ServerCall(Generic[Q, R]):
             self.status = Status.CANCELLED
             self._stream.reset(ErrorCode.CANCEL)
 
-    def _send_head(self, headers: list[tuple[str, str]]) -> None:
+    def _send_head(self, headers: Headers) -> None:
         if self.is_over:
             raise self._over()
         try:

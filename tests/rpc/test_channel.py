@@ -18,6 +18,7 @@ from grpclib.metadata import Deadline as GrpclibDeadline
 from hyperframe.frame import DataFrame, HeadersFrame
 
 from orbit_lite.errors import ConnectError, Executed, NetworkError, ParseError
+from orbit_lite.http2 import LAST_STREAM_ID
 from orbit_lite.rpc import (
     Cancelled,
     Channel,
@@ -28,7 +29,6 @@ from orbit_lite.rpc import (
     TransportConfig,
     deadline_scope,
 )
-from orbit_lite.rpc.http2 import LAST_STREAM_ID
 
 if TYPE_CHECKING:
     from tests.rpc.conftest import RawPeer, Served
