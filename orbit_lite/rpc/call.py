@@ -15,6 +15,7 @@ from orbit_lite.http2.fields import HeaderBlock
 from orbit_lite.rpc.details import decode_details, encode_details
 from orbit_lite.rpc.errors import StatusReply, rpc_error
 from orbit_lite.rpc.metadata import (
+    NOTHING,
     Headers,
     Metadata,
     MetadataError,
@@ -26,9 +27,12 @@ from orbit_lite.rpc.status import status_of_http
 from orbit_lite.rpc.timeouts import decode_timeout, encode_timeout
 
 __all__ = [
+    "OK_REPLY",
+    "RESPONSE_HEAD",
     "HttpRefusal",
     "Outcome",
     "RequestHead",
+    "RequestHeads",
     "StatusRefusal",
     "read_outcome",
     "read_request",
@@ -46,10 +50,12 @@ _OK_TRAILERS: Headers = (("grpc-status", "0"),)
 MESSAGE_LIMIT = 4 * 1024
 DETAILS_LIMIT = 8 * 1024
 DETAILS = "grpc-status-details-bin"
+#: Request heads that a channel remembers.
+_HEADS = 1024
 
 _STATUS = re.compile(r"0|[1-9][0-9]?")
 
-_OK = StatusReply(Status.OK, "")
+OK_REPLY = StatusReply(Status.OK, "")
 
 
 class HttpRefusal(Exception):
@@ -140,7 +146,7 @@ def response_headers(metadata: MetadataLike | Metadata | None = None) -> Headers
 
 def trailer_headers(reply: StatusReply) -> Headers:
     """The trailers of a response; never raises: metadata or details that cannot be sent are left out."""
-    if reply == _OK:
+    if reply is OK_REPLY or reply == OK_REPLY:
         return _OK_TRAILERS
     headers = [("grpc-status", str(int(reply.status)))]
     if reply.message:
@@ -174,17 +180,44 @@ def request_headers(
     path: str, *, scheme: str, authority: str, timeout: float | None, user_agent: str, metadata: MetadataLike | Metadata
 ) -> Headers:
     """The head of a request, in the specification's order. Raises MetadataError, and ValueError without time left."""
+    text = None if timeout is None else encode_timeout(timeout)
+    return _request_head(path, scheme, authority, text, user_agent) + _encode(metadata)
+
+
+def _request_head(path: str, scheme: str, authority: str, timeout: str | None, user_agent: str) -> Headers:
     return (
         (":method", "POST"),
         (":scheme", scheme),
         (":path", path),
         (":authority", authority),
         ("te", "trailers"),
-        *((("grpc-timeout", encode_timeout(timeout)),) if timeout is not None else ()),
+        *((("grpc-timeout", timeout),) if timeout is not None else ()),
         ("content-type", CONTENT_TYPE),
         ("user-agent", user_agent),
-        *_encode(metadata),
     )
+
+
+class RequestHeads:
+    """Heads of one channel's requests: calls of the same method with the same timeout share one, and its encoding."""
+
+    __slots__ = ("_authority", "_known", "_scheme", "_user_agent")
+
+    def __init__(self, scheme: str, authority: str, user_agent: str) -> None:
+        self._scheme = scheme
+        self._authority = authority
+        self._user_agent = user_agent
+        self._known: dict[tuple[str, str | None], Headers] = {}
+
+    def request(self, path: str, timeout: float | None, metadata: Metadata) -> Headers:
+        """As `request_headers`."""
+        text = None if timeout is None else encode_timeout(timeout)
+        head = self._known.get((path, text))
+        if head is None:
+            head = _request_head(path, self._scheme, self._authority, text, self._user_agent)
+            if len(self._known) >= _HEADS:
+                self._known.clear()
+            self._known[path, text] = head
+        return head if metadata is NOTHING else head + metadata.encode()
 
 
 def read_response(block: HeaderBlock) -> Metadata:

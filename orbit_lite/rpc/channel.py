@@ -18,14 +18,16 @@ from types import TracebackType
 from typing import TypeVar
 
 from orbit_lite.errors import ConnectError
+from orbit_lite.rpc.call import RequestHeads
 from orbit_lite.rpc.client import ClientCall
 from orbit_lite.rpc.config import SHORTEST_KEEP_ALIVE, TransportConfig
 from orbit_lite.rpc.connection import Connection, ConnectionSettings
-from orbit_lite.rpc.deadline import Deadline, current_deadline
+from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.endpoint import Endpoint
-from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike
+from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike, as_metadata
 from orbit_lite.rpc.method import Cardinality, Method
 from orbit_lite.rpc.stream import ConnectionEnded, Stream
+from orbit_lite.rpc.timers import Timers
 
 __all__ = ["Channel"]
 
@@ -76,6 +78,8 @@ class Channel:
         self._closed = False
         self._open_calls = 0
         self._keep_alive = self.config.keep_alive_interval
+        self._timers: Timers | None = None
+        self._heads = RequestHeads("https" if self.endpoint.tls else "http", self.endpoint.authority, USER_AGENT)
 
     @classmethod
     def from_url(cls, url: str, *, config: TransportConfig | None = None, ssl: tls.SSLContext | None = None) -> Channel:
@@ -106,16 +110,15 @@ class Channel:
         MetadataError (a ValueError) for metadata that cannot be sent.
         """
         method = Method.of(name, cardinality, request_type, reply_type)
-        pairs = metadata if isinstance(metadata, Metadata) else Metadata(metadata)
-        pairs.encode()
+        pairs = as_metadata(metadata)
         if timeout is None and deadline is None and method.is_unary:
             timeout = self.config.request_timeout
-        effective = Deadline.min(
-            None if timeout is None else Deadline.after(timeout),
-            None if deadline is None else Deadline.of(deadline),
-            current_deadline(),
-        )
-        return ClientCall(self, method, pairs, effective)
+        return ClientCall(self, method, pairs, Deadline.for_call(timeout, deadline))
+
+    def open_at_once(self, headers: Headers, data: bytes) -> Stream | None:
+        """For calls: a stream with a whole request on it, unless something makes it wait: then use `open_stream`."""
+        connection = self._connection
+        return connection.open_at_once(headers, data) if connection is not None and connection.is_open else None
 
     async def open_stream(self, headers: Callable[[], Headers], *, end: bool) -> Stream:
         """For calls: a stream on a live connection, dialling if need be. Raises ConnectError and ConnectionEnded."""
@@ -153,24 +156,20 @@ class Channel:
         return self.endpoint.url
 
     @property
-    def scheme(self) -> str:
-        """For the :scheme pseudo-header."""
-        return "https" if self.endpoint.tls else "http"
-
-    @property
-    def authority(self) -> str:
-        """For the :authority pseudo-header."""
-        return self.endpoint.authority
-
-    @property
-    def user_agent(self) -> str:
-        """For the user-agent header."""
-        return USER_AGENT
-
-    @property
     def max_message_size(self) -> int:
         """Bytes, both ways."""
         return self.config.max_message_size
+
+    def timers(self) -> Timers:
+        """What watches over the deadlines of calls; belongs to the running event loop."""
+        loop = asyncio.get_running_loop()
+        if self._timers is None or self._timers.loop is not loop:
+            self._timers = Timers(loop)
+        return self._timers
+
+    def request_headers(self, path: str, timeout: float | None, metadata: Metadata) -> Headers:
+        """The head of a request. Raises ValueError without time left."""
+        return self._heads.request(path, timeout, metadata)
 
     def call_started(self) -> None:
         """A call was entered."""

@@ -11,11 +11,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar, cast
 
 from orbit_lite.errors import ConnectionLost, Executed, InternalError, OrbitError, Status
-from orbit_lite.rpc.call import Outcome, read_outcome, read_response, request_headers
+from orbit_lite.rpc.call import Outcome, read_outcome, read_response
 from orbit_lite.rpc.context import Peer
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.errors import Cancelled, DeadlineExceeded, Internal, rpc_error
@@ -24,6 +25,7 @@ from orbit_lite.rpc.metadata import Headers, Metadata
 from orbit_lite.rpc.method import Method, decoder
 from orbit_lite.rpc.status import ErrorCode, status_of_reset
 from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset
+from orbit_lite.rpc.timers import Timer, Timers
 
 __all__ = ["Caller", "ClientCall"]
 
@@ -42,14 +44,11 @@ class Caller(Protocol):
     @property
     def peer_name(self) -> str: ...
     @property
-    def scheme(self) -> str: ...
-    @property
-    def authority(self) -> str: ...
-    @property
-    def user_agent(self) -> str: ...
-    @property
     def max_message_size(self) -> int: ...
 
+    def timers(self) -> Timers: ...
+    def request_headers(self, path: str, timeout: float | None, metadata: Metadata) -> Headers: ...
+    def open_at_once(self, headers: Headers, data: bytes) -> Stream | None: ...
     async def open_stream(self, headers: Callable[[], Headers], *, end: bool) -> Stream: ...
     def call_started(self) -> None: ...
     def call_ended(self) -> None: ...
@@ -66,26 +65,36 @@ class ClientCall(Generic[Q, R]):
     peer answered with a status, NetworkError and TimeoutError families otherwise.
     """
 
+    # A unary call that goes well touches few of these; the others are made when they are needed.
+    initial_metadata: Metadata | None = None
+    trailing_metadata: Metadata | None = None
+    peer: Peer | None = None
+    _stream: Stream | None = None
+    _outcome: Outcome | None = None
+    _failure: OrbitError | None = None
+    _received = 0
+    _sent = 0
+    _ended = False
+    _owner: asyncio.Task[object] | None = None
+    _timer: Timer | None = None
+
     def __init__(self, caller: Caller, method: Method, metadata: Metadata, deadline: Deadline | None) -> None:
         self.method = method
         self.deadline = deadline
-        self.initial_metadata: Metadata | None = None
-        self.trailing_metadata: Metadata | None = None
-        self.peer: Peer | None = None
         self._caller = caller
         self._metadata = metadata
-        self._reader = MessageReader(caller.max_message_size)
-        self._decode = decoder(method.reply_type)
-        self._stream: Stream | None = None
-        self._outcome: Outcome | None = None
-        self._failure: OrbitError | None = None
-        self._sending = asyncio.Lock()
-        self._received = 0
-        self._sent = 0
-        self._ended = False
-        self._owner: asyncio.Task[object] | None = None
-        self._senders: set[asyncio.Task[object]] = set()
-        self._timer: asyncio.TimerHandle | None = None
+
+    @cached_property
+    def _reader(self) -> MessageReader:
+        return MessageReader(self._caller.max_message_size)
+
+    @cached_property
+    def _sending(self) -> asyncio.Lock:
+        return asyncio.Lock()
+
+    @cached_property
+    def _senders(self) -> set[asyncio.Task[object]]:
+        return set()
 
     # ---------------------------------------------------------------- sending
 
@@ -104,8 +113,10 @@ class ClientCall(Generic[Q, R]):
         nothing of it is sent, and the call goes on. Once the server has ended the call with OK, a message is dropped,
         since nobody waits for it; tasks other than the call's own are told by a Cancelled error, so that they stop.
         """
-        self._watch_sender()
         framed = self._frame(message)
+        if self.method.is_unary and self._send_at_once(framed):
+            return
+        self._watch_sender()
         async with self._sending:
             if self._ended:
                 raise InternalError("message sent after the end of the request", method=self.method.path)
@@ -116,6 +127,23 @@ class ClientCall(Generic[Q, R]):
             self._sent += 1
             self._ended = last
             await self._send(framed, end=last)
+
+    def _send_at_once(self, framed: bytes) -> bool:
+        """Send a whole unary request, if it is the first thing to be sent and nothing makes it wait."""
+        if self._stream is not None or self._sent or self._failure is not None:
+            return False
+        timeout = None if self.deadline is None else self.deadline.remaining()
+        if timeout == 0.0:
+            return False
+        headers = self._caller.request_headers(self.method.path, timeout, self._metadata)
+        stream = self._caller.open_at_once(headers, framed)
+        if stream is None:
+            return False
+        self._stream = stream
+        self._sent = 1
+        self._ended = True
+        self.peer = stream.peer
+        return True
 
     async def end(self) -> None:
         """No message follows. Nothing happens when that has been said."""
@@ -141,6 +169,7 @@ class ClientCall(Generic[Q, R]):
         self._raise_if_failed()
         if self._stream is not None:
             return
+        self._start_timer()
         with self._translated():
             if self._is_late():
                 raise self._deadline_error(Executed.NO)
@@ -160,14 +189,7 @@ class ClientCall(Generic[Q, R]):
         timeout = None if self.deadline is None else self.deadline.remaining()
         if timeout == 0.0:
             raise self._deadline_error(Executed.NO)
-        return request_headers(
-            self.method.path,
-            scheme=self._caller.scheme,
-            authority=self._caller.authority,
-            timeout=timeout,
-            user_agent=self._caller.user_agent,
-            metadata=self._metadata,
-        )
+        return self._caller.request_headers(self.method.path, timeout, self._metadata)
 
     async def _send(self, data: bytes, *, end: bool) -> None:
         stream = cast(Stream, self._stream)
@@ -211,6 +233,10 @@ class ClientCall(Generic[Q, R]):
 
         A unary reply that is missing or doubled is an Internal error.
         """
+        if self.method.is_unary and self._received == 0 and (message := await self._receive_at_once()) is not None:
+            self._received = 1
+            with self._translated():
+                return self._read(message)
         await self.recv_initial_metadata()
         with self._translated():
             message = await self._next()
@@ -222,10 +248,39 @@ class ClientCall(Generic[Q, R]):
             self._received += 1
             if self._received > 1 and not self.method.server_streaming:
                 raise Internal("the server sent more than one reply")
-            try:
-                return cast(R, self._decode(message))
-            except OrbitError as error:
-                raise Internal(f"the reply cannot be decoded: {error.message}", executed=Executed.YES) from error
+            return self._read(message)
+
+    def _read(self, message: bytes) -> R:
+        try:
+            return cast(R, decoder(self.method.reply_type)(message))
+        except OrbitError as error:
+            raise Internal(f"the reply cannot be decoded: {error.message}", executed=Executed.YES) from error
+
+    async def _receive_at_once(self) -> bytes | None:
+        """The reply of a unary call, if it came as most do: all of it together, as one piece, with status OK.
+
+        None: whatever has come is still there to be looked at step by step.
+        """
+        stream = self._stream
+        if stream is None or self._failure is not None or self.initial_metadata is not None:
+            return None
+        if not stream.receive_ended and stream.failure is None:
+            self._start_timer()
+            with self._translated():
+                await stream.wait()
+        if not stream.is_complete or stream.head is None or stream.tail is None or self._failure is not None:
+            return None
+        outcome = read_outcome(stream.tail)
+        if outcome.status is not Status.OK:
+            return None
+        with self._translated():
+            initial = read_response(stream.head)
+            message = stream.take_whole(self._caller.max_message_size)
+            if message is not None:
+                self.initial_metadata = initial
+                self._outcome = outcome
+                self.trailing_metadata = outcome.metadata
+            return message
 
     async def recv_trailing_metadata(self) -> None:
         """Wait for the end of the call, which sets `trailing_metadata`; replies that were not received are dropped."""
@@ -264,23 +319,29 @@ class ClientCall(Generic[Q, R]):
     async def __aenter__(self) -> ClientCall[Q, R]:
         self._owner = asyncio.current_task()
         self._caller.call_started()
-        if self.deadline is not None:
-            self._timer = asyncio.get_running_loop().call_later(self.deadline.remaining(), self._expire)
+        if not self.method.is_unary:
+            self._start_timer()
         return self
+
+    def _start_timer(self) -> None:
+        """Watch over the deadline: of a unary call from its first wait on."""
+        if self.deadline is not None and self._timer is None:
+            self._timer = self._caller.timers().start(self.deadline.at, self._expire)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            if error is None and self._is_about_to_end():
+            if error is None and self._outcome is None and self._is_about_to_end():
                 await self.recv_trailing_metadata()
         finally:
             self._caller.call_ended()
             if self._timer is not None:
                 self._timer.cancel()
-            if self._stream is not None:
-                self._stream.reset(ErrorCode.NO_ERROR if self._stream.receive_ended else ErrorCode.CANCEL)
-                self._stream.release()
+            if (stream := self._stream) is not None:
+                if not stream.h2.is_closed:
+                    stream.reset(ErrorCode.NO_ERROR if stream.receive_ended else ErrorCode.CANCEL)
+                stream.release()
 
     def _is_about_to_end(self) -> bool:
         """Whether nothing but the status is missing, so that it is worth waiting for."""

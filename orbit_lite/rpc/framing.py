@@ -10,7 +10,7 @@ import struct
 from orbit_lite.errors import Executed
 from orbit_lite.rpc.errors import Internal, ResourceExhausted
 
-__all__ = ["MessageReader", "frame_message"]
+__all__ = ["MessageReader", "frame_message", "whole_message"]
 
 _PREFIX = struct.Struct(">BI")
 
@@ -24,6 +24,14 @@ def frame_message(message: bytes, max_size: int) -> bytes:
             retryable=False,
         )
     return _PREFIX.pack(0, len(message)) + message
+
+
+def whole_message(data: bytes, max_size: int) -> bytes | None:
+    """The message, if the bytes are exactly one that a MessageReader would give; None for all else."""
+    size = len(data) - 5
+    if 0 <= size <= max_size and not data[0] and int.from_bytes(data[1:5]) == size:
+        return data[5:]
+    return None
 
 
 class MessageReader:

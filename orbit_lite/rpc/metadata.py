@@ -15,7 +15,16 @@ from urllib.parse import unquote_to_bytes
 
 from orbit_lite.errors import SerializationError, quote
 
-__all__ = ["Headers", "Metadata", "MetadataError", "MetadataLike", "decode_message", "encode_message"]
+__all__ = [
+    "NOTHING",
+    "Headers",
+    "Metadata",
+    "MetadataError",
+    "MetadataLike",
+    "as_metadata",
+    "decode_message",
+    "encode_message",
+]
 
 Value = str | bytes
 Headers = tuple[tuple[str, str], ...]
@@ -141,6 +150,19 @@ class Metadata:
     def __repr__(self) -> str:
         # Names only: values may be credentials.
         return f"Metadata({', '.join(self.keys())})"
+
+
+#: No metadata.
+NOTHING = Metadata()
+
+
+def as_metadata(given: MetadataLike | Metadata | None) -> Metadata:
+    """What a caller gave, known to be fit for sending. Raises MetadataError."""
+    if given is None:
+        return NOTHING
+    metadata = given if isinstance(given, Metadata) else Metadata(given)
+    metadata.encode()
+    return metadata
 
 
 def encode_message(text: str) -> str:

@@ -6,8 +6,8 @@ A betterproto class goes through the library's codec; any other class says how i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from orbit_lite.errors import SerializationError
 __all__ = ["Cardinality", "Method"]
 
 
-class Cardinality(Protocol):
+class Cardinality(Hashable, Protocol):
     """Which sides of a call are streams; grpclib's enumeration fits, and so does any object with the two flags."""
 
     @property
@@ -38,15 +38,16 @@ class Method:
     request_type: type
     reply_type: type
 
+    is_unary: bool = field(init=False)
+    """One request, one reply."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_unary", not (self.client_streaming or self.server_streaming))
+
     @classmethod
     def of(cls, path: str, cardinality: Cardinality, request_type: type, reply_type: type) -> Method:
         """From the arguments that grpclib's and betterproto's stubs and services give."""
-        return cls(path, cardinality.client_streaming, cardinality.server_streaming, request_type, reply_type)
-
-    @property
-    def is_unary(self) -> bool:
-        """One request, one reply."""
-        return not (self.client_streaming or self.server_streaming)
+        return _method_of(path, cardinality, request_type, reply_type)
 
     def encode_request(self, message: object) -> bytes:
         """Raises SerializationError for another type's message, or one that cannot be written."""
@@ -55,6 +56,11 @@ class Method:
     def encode_reply(self, message: object) -> bytes:
         """Like `encode_request`."""
         return encode(message, self.reply_type)
+
+
+@lru_cache(maxsize=4096)
+def _method_of(path: str, cardinality: Cardinality, request_type: type, reply_type: type) -> Method:
+    return Method(path, cardinality.client_streaming, cardinality.server_streaming, request_type, reply_type)
 
 
 def encode(message: object, message_type: type) -> bytes:

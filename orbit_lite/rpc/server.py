@@ -20,21 +20,21 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, cast
 
-from orbit_lite.errors import ConfigurationError, IoError, Status, quote
+from orbit_lite.errors import ConfigurationError, IoError, Status
 from orbit_lite.http2.config import Http2Config
 from orbit_lite.http2.errors import ErrorCode
 from orbit_lite.http2.fields import HeaderBlock
 from orbit_lite.rpc.call import RESPONSE_HEAD, HttpRefusal, RequestHead, StatusRefusal, read_request, trailer_headers
 from orbit_lite.rpc.config import ServerConfig
 from orbit_lite.rpc.connection import Connection, ConnectionSettings
-from orbit_lite.rpc.context import CallContext, call_scope
-from orbit_lite.rpc.deadline import Deadline
+from orbit_lite.rpc.context import CallContext, enter_call
 from orbit_lite.rpc.errors import EXECUTED_METADATA, StatusReply
 from orbit_lite.rpc.failures import status_of
 from orbit_lite.rpc.metadata import Headers
 from orbit_lite.rpc.method import Cardinality, Method
 from orbit_lite.rpc.serving import ServerCall
 from orbit_lite.rpc.stream import Stream
+from orbit_lite.rpc.timers import Timers
 from orbit_lite.telemetry.metrics import OTHER_METHOD, CallStats
 
 __all__ = ["DrainResult", "Server"]
@@ -111,6 +111,7 @@ class Server:
         self._draining = False
         self._closing = False
         self._closed = asyncio.Event()
+        self._wheel: Timers | None = None
 
     def _add(self, mapping: Mapping[str, Handler]) -> None:
         for path, handler in mapping.items():
@@ -249,25 +250,20 @@ class Server:
 
     def _start(self, stream: Stream, head: RequestHead) -> None:
         route = self._routes[head.path]
-        deadline = None if head.timeout is None else Deadline.after(head.timeout)
-        context = CallContext(route.method.path, stream.peer, head.metadata, deadline, head.user_agent)
-        call: ServerCall[Any, Any] = ServerCall(stream, route.method, context, self.config.max_message_size)
-        task = asyncio.get_running_loop().create_task(self._run(call, route), name=head.path)
-        call.on_abandoned(task.cancel)
-        self._calls[task] = call
-        task.add_done_callback(self._done)
-
-    async def _run(self, call: ServerCall[Any, Any], route: _Route) -> None:
-        with call_scope(call.context):
-            await self._serve(call, route)
-
-    async def _serve(self, call: ServerCall[Any, Any], route: _Route) -> None:
+        call: ServerCall[Any, Any] = ServerCall(stream, route.method, head, self.config.max_message_size)
         loop = asyncio.get_running_loop()
-        started = loop.time()
-        timer = None
-        if call.deadline is not None:
-            timer = loop.call_later(call.deadline.remaining(), self._expire, call, asyncio.current_task())
+        task = loop.create_task(self._serve(call, route, loop.time()), name=head.path)
+        self._calls[task] = call
+        call.on_abandoned(lambda: self._cancel_call(task))
+
+    async def _serve(self, call: ServerCall[Any, Any], route: _Route, started: float) -> None:
+        """Run a call's handler, in a task of its own."""
+        call.task = task = cast("asyncio.Task[None]", asyncio.current_task())
+        deadline = call.deadline
         try:
+            enter_call(call, deadline)
+            if deadline is not None:
+                call.timer = self._timers().start(deadline.at, lambda: self._expire(task))
             if self._guard is not None:
                 self._guard(call.context)
             await route.func(call)
@@ -284,25 +280,35 @@ class Server:
             else:
                 log.debug("handler of %s ended with %r after its call was over", call.method.path, error)
         finally:
-            if timer is not None:
-                timer.cancel()
-            call.release()
-            self.stats.record(call.method.path, loop.time() - started, error=call.status is not Status.OK)
+            self._ended(task, started)
 
-    def _expire(self, call: ServerCall[Any, Any], task: asyncio.Task[Any] | None) -> None:
+    def _ended(self, task: asyncio.Task[None], started: float) -> None:
+        call = self._calls.pop(task)
+        if call.timer is not None:
+            call.timer.cancel()
+        call.release()
+        duration = asyncio.get_running_loop().time() - started
+        self.stats.record(call.method.path, duration, error=call.status is not Status.OK)
+
+    def _timers(self) -> Timers:
+        loop = asyncio.get_running_loop()
+        if self._wheel is None or self._wheel.loop is not loop:
+            self._wheel = Timers(loop)
+        return self._wheel
+
+    def _expire(self, task: asyncio.Task[None]) -> None:
         """The deadline passed: the caller is told at once, however long the handler takes to clean up."""
-        call.finish(StatusReply(Status.DEADLINE_EXCEEDED, "the deadline passed in the handler"))
-        if task is not None:
+        if (call := self._calls.get(task)) is not None:
+            call.finish(StatusReply(Status.DEADLINE_EXCEEDED, "the deadline passed in the handler"))
             task.cancel()
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        call = self._calls.pop(task)
-        if task.cancelled():  # before its first step: `_run` had no chance
+    def _cancel_call(self, task: asyncio.Task[None]) -> None:
+        """Cancel a handler, also one that has not begun: such a task never takes its first step."""
+        task.cancel()
+        call = self._calls.get(task)
+        if call is not None and call.task is None:
             call.finish(StatusReply(Status.CANCELLED, "cancelled before the handler began"))
-            call.release()
-            self.stats.record(call.method.path, 0.0, error=True)
-        elif (error := task.exception()) is not None:
-            log.error("server defect in %s", quote(call.method.path), exc_info=error)
+            self._ended(task, asyncio.get_running_loop().time())
 
     # ---------------------------------------------------------------- stopping
 
@@ -377,7 +383,7 @@ class Server:
         for task in tasks:
             if (call := self._calls.get(task)) is not None:
                 call.finish(StatusReply(Status.UNAVAILABLE, reason))
-                task.cancel()
+                self._cancel_call(task)
 
     async def _wait_for(self, tasks: set[asyncio.Task[None]]) -> None:
         """Until cancelled handlers have cleaned up, or for cancel_grace."""

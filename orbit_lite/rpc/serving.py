@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import cached_property
 from typing import Generic, TypeVar, cast
 
 from grpclib.const import Status as GrpclibStatus  # what handlers written for grpclib give
 
 from orbit_lite.errors import Executed, OrbitError, Status
-from orbit_lite.rpc.call import response_headers, trailer_headers
+from orbit_lite.rpc.call import OK_REPLY, RESPONSE_HEAD, RequestHead, response_headers, trailer_headers
 from orbit_lite.rpc.context import CallContext, Peer
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.errors import Cancelled, Internal, StatusReply
@@ -22,6 +23,7 @@ from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike
 from orbit_lite.rpc.method import Method, decoder
 from orbit_lite.rpc.status import ErrorCode
 from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset
+from orbit_lite.rpc.timers import Timer
 
 __all__ = ["ServerCall"]
 
@@ -34,43 +36,55 @@ _BROKEN = (StreamReset, ConnectionEnded)
 class ServerCall(Generic[Q, R]):
     """What a handler is given. All methods raise Cancelled once the call is over; the handler then just ends."""
 
-    def __init__(self, stream: Stream, method: Method, context: CallContext, max_message_size: int) -> None:
+    #: How the call ended for the peer; None while it goes on.
+    status: Status | None = None
+    #: Set when the peer cancelled the call or its connection was lost.
+    is_abandoned = False
+    #: The task that runs the handler, once it has begun.
+    task: asyncio.Task[None] | None = None
+    timer: Timer | None = None
+    _head_sent = False
+    _received = 0
+    _sent = 0
+
+    def __init__(self, stream: Stream, method: Method, head: RequestHead, max_message_size: int) -> None:
         self.method = method
-        self.context = context
-        #: How the call ended for the peer; None while it goes on.
-        self.status: Status | None = None
-        #: Set when the peer cancelled the call or its connection was lost.
-        self.is_abandoned = False
+        self._head = head
         self._stream = stream
         self._max_size = max_message_size
-        self._reader = MessageReader(max_message_size)
-        self._decode = decoder(method.request_type)
-        self._sending = asyncio.Lock()
-        self._head_sent = False
-        self._received = 0
-        self._sent = 0
+        self.deadline: Deadline | None = None if head.timeout is None else Deadline.after(head.timeout)
+        """When the caller stops waiting."""
+
+    @cached_property
+    def context(self) -> CallContext:
+        """What `current_call` tells of this call."""
+        head = self._head
+        return CallContext(self.method.path, self._stream.peer, head.metadata, self.deadline, head.user_agent)
+
+    @cached_property
+    def _reader(self) -> MessageReader:
+        return MessageReader(self._max_size)
+
+    @cached_property
+    def _sending(self) -> asyncio.Lock:
+        return asyncio.Lock()
 
     # ---------------------------------------------------------------- about the call
 
     @property
     def metadata(self) -> Metadata:
         """What the caller sent beside its messages."""
-        return self.context.metadata
-
-    @property
-    def deadline(self) -> Deadline | None:
-        """When the caller stops waiting."""
-        return self.context.deadline
+        return self._head.metadata
 
     @property
     def peer(self) -> Peer:
         """Who calls."""
-        return self.context.peer
+        return self._stream.peer
 
     @property
     def user_agent(self) -> str | None:
         """The caller's program."""
-        return self.context.user_agent
+        return self._head.user_agent
 
     @property
     def is_over(self) -> bool:
@@ -86,6 +100,11 @@ class ServerCall(Generic[Q, R]):
         cut off or cannot be decoded, ResourceExhausted over the size limit: errors that may leave the handler, since
         they are what the caller is to be told.
         """
+        if not self.method.client_streaming and not self._received:
+            whole = self._stream.take_whole(self._max_size)
+            if whole is not None:
+                self._received = 1
+                return self._read(whole)
         message = await self._next()
         if not self.method.client_streaming:
             if message is None:
@@ -97,8 +116,11 @@ class ServerCall(Generic[Q, R]):
         if message is None:
             return None
         self._received += 1
+        return self._read(message)
+
+    def _read(self, message: bytes) -> Q:
         try:
-            return cast(Q, self._decode(message))
+            return cast(Q, decoder(self.method.request_type)(message))
         except OrbitError as error:
             raise Internal(f"the request cannot be decoded: {error.message}") from error
 
@@ -141,6 +163,8 @@ class ServerCall(Generic[Q, R]):
         message is sent then.
         """
         framed = frame_message(self.method.encode_reply(message), self._max_size)
+        if not self.method.server_streaming and self._send_at_once(framed):
+            return
         async with self._sending:
             if self._sent and not self.method.server_streaming:
                 raise Internal("second reply to a unary call")
@@ -152,6 +176,19 @@ class ServerCall(Generic[Q, R]):
                 await self._stream.send_data(framed)
             except _BROKEN as error:
                 raise self._over() from error
+
+    def _send_at_once(self, framed: bytes) -> bool:
+        """Send the reply of a call that has one, if nothing makes it wait."""
+        if self._sent or self.is_over:
+            return False
+        try:
+            if not self._stream.send_reply(None if self._head_sent else RESPONSE_HEAD, framed):
+                return False
+        except _BROKEN as error:
+            raise self._over() from error
+        self._head_sent = True
+        self._sent = 1
+        return True
 
     async def send_trailing_metadata(
         self,
@@ -197,19 +234,19 @@ class ServerCall(Generic[Q, R]):
 
     def on_abandoned(self, then: Callable[[], object]) -> None:
         """Call `then` when the peer cancels or is lost."""
+        self._then = then
+        self._stream.on_failure = self._abandoned
 
-        def abandoned() -> None:
-            if self.status is None:  # else the handler has said all that it had to, and may finish its work
-                self.is_abandoned = True
-                then()
-
-        self._stream.on_failure = abandoned
+    def _abandoned(self) -> None:
+        if self.status is None:  # else the handler has said all that it had to, and may finish its work
+            self.is_abandoned = True
+            self._then()
 
     def ok(self) -> StatusReply:
         """What to say when the handler has returned."""
         if not self.method.server_streaming and self._sent == 0:
             return StatusReply(Status.INTERNAL, "the handler returned without a reply")
-        return StatusReply(Status.OK, "")
+        return OK_REPLY
 
     def finish(self, reply: StatusReply) -> None:
         """Send the trailers, if the call is not over. Never waits, never raises."""
@@ -218,7 +255,7 @@ class ServerCall(Generic[Q, R]):
         self.status = reply.status
         headers = trailer_headers(reply)
         if not self._head_sent:
-            headers = response_headers() + headers
+            headers = RESPONSE_HEAD + headers
         try:
             self._stream.send_headers(headers, end=True)
         except _BROKEN:

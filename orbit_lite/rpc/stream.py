@@ -17,6 +17,7 @@ from orbit_lite.http2.errors import ErrorCode
 from orbit_lite.http2.fields import HeaderBlock
 from orbit_lite.http2.streams import Stream as Http2Stream
 from orbit_lite.rpc.context import Peer
+from orbit_lite.rpc.framing import whole_message
 from orbit_lite.rpc.metadata import Headers
 
 if TYPE_CHECKING:
@@ -196,13 +197,19 @@ class Stream:
         self._connection.give_back(self.h2, size)
         return data
 
-    def read_whole(self) -> bytes | None:
-        """All DATA of a complete message that came in one piece; None for any other, which `read` gives."""
+    def take_whole(self, max_size: int) -> bytes | None:
+        """The only message of a peer that has ended its side, if it came in one piece; it is taken then.
+
+        None: whatever has come is still there for `read`.
+        """
         if len(self._data) != 1 or not self.receive_ended or self._aborted:
             return None
-        data, size = self._data.pop()
-        self._connection.give_back(self.h2, size)
-        return data
+        data, size = self._data[0]
+        message = whole_message(data, max_size)
+        if message is not None:
+            self._data.clear()
+            self._connection.give_back(self.h2, size)
+        return message
 
     async def share(self) -> None:
         """To be called for each message: a loop over messages that are all there must not keep everybody waiting."""

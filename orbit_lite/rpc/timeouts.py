@@ -16,11 +16,13 @@ _PER_SECOND = {"n": 1_000_000_000, "u": 1_000_000, "m": 1_000, "S": 1}
 _SECONDS = {"M": 60, "H": 3600}
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _MOST_DIGITS = 99_999_999
+_DIGITS_THAT_COUNT = 4
 
 
 def encode_timeout(seconds: float) -> str:
-    """Text of a remaining time, rounded up, in the finest unit that holds it in eight digits.
+    """Text of a remaining time, in the finest unit that holds it in eight digits, rounded up to four that count.
 
+    Being off by less than a thousandth makes the texts of one timeout's calls equal, so that their header blocks are.
     Raises ValueError for zero and less: such a call has failed already and is not sent.
     """
     if not seconds > 0:
@@ -30,6 +32,10 @@ def encode_timeout(seconds: float) -> str:
         count = math.ceil(seconds * per_second)
         if count / per_second < seconds:  # the product was rounded down to a whole number
             count += 1
+        if count > _MOST_DIGITS:
+            continue
+        if (step := 10 ** max(0, len(str(count)) - _DIGITS_THAT_COUNT)) > 1:
+            count = -(-count // step) * step
         if count <= _MOST_DIGITS:
             return f"{count}{unit}"
     return f"{math.ceil(seconds / 60)}M"

@@ -35,6 +35,8 @@ class Timer:
             bucket.remove(self)
             if not bucket:
                 self._timers.forget(self._key)
+        else:
+            self._callback = _nothing  # it may be about to fire
 
     def fire(self) -> None:
         """Call whom it is for."""
@@ -44,10 +46,10 @@ class Timer:
 class Timers:
     """The deadlines of one event loop's users."""
 
-    __slots__ = ("_buckets", "_handle", "_loop", "_next")
+    __slots__ = ("_buckets", "_handle", "_next", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         self._buckets: dict[int, set[Timer]] = {}
         self._handle: asyncio.TimerHandle | None = None
         self._next = 0
@@ -71,7 +73,7 @@ class Timers:
         """For timers: the last one of a bucket is gone."""
         del self._buckets[key]
         handle = self._handle
-        if not self._buckets and handle is not None and handle.when() > self._loop.time() + _SOON:
+        if not self._buckets and handle is not None and handle.when() > self.loop.time() + _SOON:
             handle.cancel()
             self._handle = None
 
@@ -79,14 +81,20 @@ class Timers:
         if self._handle is not None:
             self._handle.cancel()
         self._next = key
-        self._handle = self._loop.call_at(key * TICK, self._fire)
+        self._handle = self.loop.call_at(key * TICK, self._fire)
 
     def _fire(self) -> None:
         self._handle = None
-        now = self._loop.time() / TICK
+        now = self.loop.time() / TICK
         due = sorted(key for key in self._buckets if key <= now)
         for key in due:
-            for timer in self._buckets.pop(key):
-                self._loop.call_soon(timer.fire)
+            bucket = self._buckets.pop(key)
+            for timer in bucket:
+                self.loop.call_soon(timer.fire)
+            bucket.clear()
         if self._buckets:
             self._arm(min(self._buckets))
+
+
+def _nothing() -> None:
+    pass

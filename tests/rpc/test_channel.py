@@ -29,6 +29,7 @@ from orbit_lite.rpc import (
     TransportConfig,
     deadline_scope,
 )
+from orbit_lite.rpc.metadata import NOTHING
 
 if TYPE_CHECKING:
     from tests.rpc.conftest import RawPeer, Served
@@ -269,7 +270,8 @@ def test_an_address_is_one_of_both_kinds() -> None:
 )
 def test_a_url_says_where_and_how(url: str, expected: tuple[str, str]) -> None:
     channel = Channel.from_url(url)
-    assert (channel.scheme, channel.authority) == expected
+    head = dict(channel.request_headers("/s/M", None, NOTHING))
+    assert (head[":scheme"], head[":authority"]) == expected
 
 
 def test_without_address_a_channel_is_for_this_machine() -> None:
