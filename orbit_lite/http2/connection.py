@@ -24,6 +24,8 @@ from orbit_lite.http2.events import (
     GoAwayReceived,
     HeadersReceived,
     PingAcknowledged,
+    RequestReceived,
+    ResponseReceived,
     SettingsReceived,
     StreamReset,
     WindowOpened,
@@ -45,6 +47,9 @@ _REMEMBERED = 4096
 _TURN_BYTES = 64 * 1024
 _TURN_REQUESTS = 32
 _SMALL = 256
+#: DATA of requests and responses that are taken in one piece.
+_WHOLE = 16 * 1024
+_LAST_HEADERS = END_HEADERS | END_STREAM
 
 
 class Connection:
@@ -155,11 +160,7 @@ class Connection:
         self._next_id = stream_id + 2
         stream = Stream(stream_id, self.peer.initial_window_size, self._stream_window)
         self.streams[stream_id] = stream
-        if len(block) > self.peer.max_frame_size:
-            self._long_block(stream_id, block, end=end)
-        else:
-            self._out += HEAD.pack(len(block) << 8 | wire.HEADERS, END_HEADERS | (END_STREAM if end else 0), stream_id)
-            self._out += block
+        self._send_block(stream_id, block, END_STREAM if end else 0)
         if data is not None:
             self.send_data(stream, data, end=True)
         elif end:
@@ -175,13 +176,7 @@ class Connection:
         """Send a header block. Raises LocalProtocolError when this side has ended the stream."""
         if not stream.can_send:
             raise LocalProtocolError("headers after the end of the stream")
-        block = self._encoder.encode(fields)
-        if len(block) > self.peer.max_frame_size:
-            self._long_block(stream.id, block, end=end)
-        else:
-            flags = END_HEADERS | END_STREAM if end else END_HEADERS
-            self._out += HEAD.pack(len(block) << 8 | wire.HEADERS, flags, stream.id)
-            self._out += block
+        self._send_block(stream.id, self._encoder.encode(fields), END_STREAM if end else 0)
         if end:
             self._end_sending(stream)
 
@@ -211,16 +206,38 @@ class Connection:
         if end:
             self._end_sending(stream)
 
-    def _long_block(self, stream_id: int, block: bytes, *, end: bool) -> None:
-        """HEADERS and CONTINUATION frames (RFC 9113 §6.10)."""
+    def reply(self, stream: Stream, head: Fields, data: bytes, tail: Fields) -> bool:
+        """Send a whole response: header block, DATA and trailers; False, and nothing is sent, if something forbids it.
+
+        Raises LocalProtocolError when this side has ended the stream.
+        """
+        if not stream.can_send:
+            raise LocalProtocolError("response after the end of the stream")
+        size = len(data)
+        if size > stream.send_window or size > self.send_window or size > self.peer.max_frame_size:
+            return False
+        stream.send_window -= size
+        self.send_window -= size
+        self._send_block(stream.id, self._encoder.encode(head), 0)
+        self._out += HEAD.pack(size << 8, 0, stream.id) + data
+        self._send_block(stream.id, self._encoder.encode(tail), END_STREAM)
+        self._budgets.sent_data(1)
+        self._end_sending(stream)
+        return True
+
+    def _send_block(self, stream_id: int, block: bytes, flags: int) -> None:
+        """HEADERS, and CONTINUATION where the block is longer than a frame (RFC 9113 §6.10). flags: END_STREAM or 0."""
+        size = len(block)
         largest = self.peer.max_frame_size
-        kind, flags = wire.HEADERS, END_STREAM if end else 0
-        for start in range(0, len(block), largest):
+        if size <= largest:
+            self._out += HEAD.pack(size << 8 | wire.HEADERS, flags | END_HEADERS, stream_id) + block
+            return
+        kind = wire.HEADERS
+        for start in range(0, size, largest):
             piece = block[start : start + largest]
-            if start + largest >= len(block):
+            if start + largest >= size:
                 flags |= END_HEADERS
-            self._out += HEAD.pack(len(piece) << 8 | kind, flags, stream_id)
-            self._out += piece
+            self._out += HEAD.pack(len(piece) << 8 | kind, flags, stream_id) + piece
             kind, flags = wire.CONTINUATION, 0
 
     def _end_sending(self, stream: Stream) -> None:
@@ -392,7 +409,13 @@ class Connection:
                     self._read_data(streams.get(stream_id), stream_id, flags, data, begin, end)
                 elif kind == wire.HEADERS and self.is_ready:
                     requests += not self.is_client
-                    if flags & (PADDED | PRIORITY_FLAG) or not flags & END_HEADERS:
+                    if (
+                        flags == END_HEADERS
+                        and size - end > 9
+                        and (whole := self._read_whole(stream_id, data, begin, end))
+                    ):
+                        at = whole
+                    elif flags & (PADDED | PRIORITY_FLAG) or not flags & END_HEADERS:
                         self._read_headers(stream_id, flags, data, begin, end)
                     else:
                         budgets.useful += end - begin
@@ -412,6 +435,69 @@ class Connection:
         read = _READERS.get(kind)
         if read is not None:  # frames of unknown types are ignored (RFC 9113 §5.5)
             read(self, stream_id, flags, payload)
+
+    def _read_whole(self, stream_id: int, data: bytes, begin: int, end: int) -> int:
+        """Where a request or a response ends that lies here in one piece, after giving it out; else 0.
+
+        A shortcut for what most calls are, past nothing that the general way checks: the header blocks have gone that
+        way before, and whatever is not plain here goes it now.
+        """
+        word, flags, its_stream = HEAD.unpack_from(data, end)
+        start = end + 9
+        stop = start + (word >> 8)
+        length = stop - start
+        if word & 0xFF or its_stream != stream_id or not 0 < length <= _WHOLE or length > self._receive_window:
+            return 0
+        head = self._decoder.recall(data[begin:end])
+        if head is None or stop > len(data):
+            return 0
+        if self.is_client:
+            stream = self.streams.get(stream_id)
+            if (
+                flags
+                or stream is None
+                or stream.got_head
+                or stream.can_send
+                or head.plain != "response"
+                or length > stream.receive_window
+                or len(data) - stop < 9
+            ):
+                return 0
+            word, flags, its_stream = HEAD.unpack_from(data, stop)
+            last = stop + 9 + (word >> 8)
+            if word & 0xFF != wire.HEADERS or flags != _LAST_HEADERS or its_stream != stream_id or last > len(data):
+                return 0
+            tail = self._decoder.recall(data[stop + 9 : last])
+            if tail is None or tail.plain != "trailers":
+                return 0
+            stream.can_receive = False
+            self._finish(stream)
+            self._events.append(ResponseReceived(stream, head, data[start:stop], tail))
+        else:
+            if (
+                flags != END_STREAM
+                or stream_id <= self._highest_inbound
+                or not stream_id & 1
+                or head.plain != "request"
+                or self._goaway_sent is not None
+                or self.held >= self.config.max_concurrent_streams
+                or length > self._stream_window
+            ):
+                return 0
+            self._highest_inbound = stream_id
+            stream = Stream(stream_id, self.peer.initial_window_size, self._stream_window)
+            stream.got_head = True
+            stream.can_receive = False
+            self.streams[stream_id] = stream
+            self.held += 1
+            self._events.append(RequestReceived(stream, head, data[start:stop]))
+            last = stop
+        self._budgets.useful += last - begin
+        self._unreturned += length
+        self._receive_window -= length
+        if self._unreturned * 2 >= self._connection_window:
+            self._return()
+        return last
 
     # ---------------------------------------------------------------- DATA
 
@@ -546,7 +632,7 @@ class Connection:
                     raise StreamFault(ErrorCode.PROTOCOL_ERROR, "trailers without END_STREAM")
             else:
                 block.check("response")
-                if block.fields[0][1][0] == "1":  # interim (RFC 9113 §8.1)
+                if block.is_interim:
                     if ends:
                         raise StreamFault(ErrorCode.PROTOCOL_ERROR, "interim response with END_STREAM")
                     self._budgets.empty()

@@ -15,6 +15,8 @@ __all__ = [
     "GoAwayReceived",
     "HeadersReceived",
     "PingAcknowledged",
+    "RequestReceived",
+    "ResponseReceived",
     "SettingsReceived",
     "StreamReset",
     "WindowOpened",
@@ -32,6 +34,32 @@ class HeadersReceived:
         self.stream = stream
         self.block = block
         self.ends = ends
+
+
+class RequestReceived:
+    """A request of one header block and one DATA frame: HeadersReceived and DataReceived in one. Nothing follows.
+
+    Its room in the windows has been given back already.
+    """
+
+    __slots__ = ("block", "data", "stream")
+
+    def __init__(self, stream: Stream, block: HeaderBlock, data: bytes) -> None:
+        self.stream = stream
+        self.block = block
+        self.data = data
+
+
+class ResponseReceived:
+    """A response of a header block, one DATA frame and trailers, likewise in one."""
+
+    __slots__ = ("data", "head", "stream", "tail")
+
+    def __init__(self, stream: Stream, head: HeaderBlock, data: bytes, tail: HeaderBlock) -> None:
+        self.stream = stream
+        self.head = head
+        self.data = data
+        self.tail = tail
 
 
 class DataReceived:
@@ -105,6 +133,8 @@ class ConnectionFailed:
 Event: TypeAlias = (
     HeadersReceived
     | DataReceived
+    | RequestReceived
+    | ResponseReceived
     | StreamReset
     | WindowOpened
     | SettingsReceived

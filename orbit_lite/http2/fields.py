@@ -62,13 +62,15 @@ class Malformed(Exception):
 class HeaderBlock:
     """The fields of one block. The same object stands for all its repetitions, so `memo` is for whoever reads it."""
 
-    __slots__ = ("_problems", "content_length", "fields", "is_oversized", "memo")
+    __slots__ = ("_problems", "content_length", "fields", "is_oversized", "memo", "plain")
 
     def __init__(self, fields: Fields, *, is_oversized: bool = False) -> None:
         self.fields = fields
         #: Over the limit that we advertised; to be refused by whoever can give an answer.
         self.is_oversized = is_oversized
         self.content_length: int | None = None
+        #: What kind of block it has proved to be, if nothing about it needs attention.
+        self.plain: str | None = None
         #: What the user of the connection learned from the fields.
         self.memo: Any = None
         self._problems: dict[str, str | None] = {}
@@ -81,6 +83,13 @@ class HeaderBlock:
             problem = self._problems[kind] = self._check(kind)
         if problem is not None:
             raise Malformed(problem)
+        if self.content_length is None and not self.is_oversized and not (kind == "response" and self.is_interim):
+            self.plain = kind
+
+    @property
+    def is_interim(self) -> bool:
+        """Whether it is a response before the response (RFC 9113 §8.1); to be asked of responses."""
+        return self.fields[0][1].startswith("1")
 
     def _check(self, kind: str) -> str | None:
         allowed = _REQUEST if kind == "request" else _RESPONSE if kind == "response" else _NONE
@@ -133,6 +142,10 @@ class HeaderDecoder:
         self._most = most
         self._decoder: Decoder | None = None  # an idle connection needs none
         self._known: dict[bytes, HeaderBlock] = {}
+
+    def recall(self, data: bytes) -> HeaderBlock | None:
+        """The block, if it is remembered."""
+        return self._known.get(data)
 
     def decode(self, data: bytes) -> HeaderBlock:
         """Raises ConnectionFault: after a block that cannot be decoded the table is no longer the peer's."""

@@ -28,6 +28,7 @@ from orbit_lite.rpc.timeouts import decode_timeout, encode_timeout
 
 __all__ = [
     "OK_REPLY",
+    "OK_TRAILERS",
     "RESPONSE_HEAD",
     "HttpRefusal",
     "Outcome",
@@ -44,7 +45,7 @@ __all__ = [
 
 CONTENT_TYPE = "application/grpc"
 RESPONSE_HEAD: Headers = ((":status", "200"), ("content-type", CONTENT_TYPE))
-_OK_TRAILERS: Headers = (("grpc-status", "0"),)
+OK_TRAILERS: Headers = (("grpc-status", "0"),)
 #: Longest grpc-message in octets, and largest details: together with the rest they stay below the 16 KiB of headers
 #: that Orbit-RS and others accept.
 MESSAGE_LIMIT = 4 * 1024
@@ -147,7 +148,7 @@ def response_headers(metadata: MetadataLike | Metadata | None = None) -> Headers
 def trailer_headers(reply: StatusReply) -> Headers:
     """The trailers of a response; never raises: metadata or details that cannot be sent are left out."""
     if reply is OK_REPLY or reply == OK_REPLY:
-        return _OK_TRAILERS
+        return OK_TRAILERS
     headers = [("grpc-status", str(int(reply.status)))]
     if reply.message:
         headers.append(("grpc-message", _cut(encode_message(reply.message))))

@@ -233,10 +233,21 @@ class ClientCall(Generic[Q, R]):
 
         A unary reply that is missing or doubled is an Internal error.
         """
-        if self.method.is_unary and self._received == 0 and (message := await self._receive_at_once()) is not None:
-            self._received = 1
-            with self._translated():
-                return self._read(message)
+        if self.method.is_unary and self._received == 0:
+            stream = self._stream
+            if stream is not None and not stream.receive_ended and stream.failure is None and self._failure is None:
+                self._start_timer()
+                try:
+                    await stream.wait()
+                except (StreamReset, ConnectionEnded) as error:
+                    self._fail(error)
+            if (message := self._take_whole()) is not None:
+                self._received = 1
+                try:
+                    return self._read(message)
+                except OrbitError as error:
+                    self._fail(error)
+                    raise
         await self.recv_initial_metadata()
         with self._translated():
             message = await self._next()
@@ -256,31 +267,27 @@ class ClientCall(Generic[Q, R]):
         except OrbitError as error:
             raise Internal(f"the reply cannot be decoded: {error.message}", executed=Executed.YES) from error
 
-    async def _receive_at_once(self) -> bytes | None:
+    def _take_whole(self) -> bytes | None:
         """The reply of a unary call, if it came as most do: all of it together, as one piece, with status OK.
 
         None: whatever has come is still there to be looked at step by step.
         """
         stream = self._stream
-        if stream is None or self._failure is not None or self.initial_metadata is not None:
+        if stream is None or not stream.receive_ended or self._failure is not None:
             return None
-        if not stream.receive_ended and stream.failure is None:
-            self._start_timer()
-            with self._translated():
-                await stream.wait()
-        if not stream.is_complete or stream.head is None or stream.tail is None or self._failure is not None:
+        head, tail = stream.head, stream.tail
+        if head is None or tail is None or read_outcome(tail).status is not Status.OK:
             return None
-        outcome = read_outcome(stream.tail)
-        if outcome.status is not Status.OK:
+        try:
+            initial = read_response(head)
+        except OrbitError:
             return None
-        with self._translated():
-            initial = read_response(stream.head)
-            message = stream.take_whole(self._caller.max_message_size)
-            if message is not None:
-                self.initial_metadata = initial
-                self._outcome = outcome
-                self.trailing_metadata = outcome.metadata
-            return message
+        message = stream.take_whole(self._caller.max_message_size)
+        if message is not None:
+            outcome = self._outcome = read_outcome(tail)
+            self.initial_metadata = initial
+            self.trailing_metadata = outcome.metadata
+        return message
 
     async def recv_trailing_metadata(self) -> None:
         """Wait for the end of the call, which sets `trailing_metadata`; replies that were not received are dropped."""

@@ -54,7 +54,7 @@ class ConnectionSettings:
 
 
 class Connection(asyncio.Protocol):
-    """One connection. Public state: `peer`, `is_open`, `goaway`, `streams` that have an owner."""
+    """One connection. Public state: `peer`, `is_open`, `is_paused`, `goaway`, `streams` that have an owner."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Connection(asyncio.Protocol):
         self._on_start = on_start
         self._on_end = on_end
         self._transport: asyncio.Transport | None = None
-        self._paused = False
+        self.is_paused = False
         self._reading = False
         self._turn: asyncio.Handle | None = None
         self._has_flushed = False
@@ -188,10 +188,10 @@ class Connection(asyncio.Protocol):
             self._on_end(self)
 
     def pause_writing(self) -> None:
-        self._paused = True
+        self.is_paused = True
 
     def resume_writing(self) -> None:
-        self._paused = False
+        self.is_paused = False
         self.flush()
         self._progress()
 
@@ -207,21 +207,19 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or not self.h2.has_output:
             return
-        if not self._paused:
+        if not self.is_paused:
             if not transport.is_closing():
                 transport.write(self.h2.take_output())
         elif self.h2.output_size > OUTPUT_LIMIT:
             self._end("the peer does not read what it asked for", abort=True)
 
-    def sent(self, *, more: bool = False) -> None:
-        """A call has put something into the output. more: and will put more there right away, which it goes with."""
+    def sent(self) -> None:
+        """A call has put something into the output."""
         if self._reading:
             return  # it is flushed when all that was read has been answered
         if self._turn is None:
             self._turn = self._loop.call_soon(self._end_turn)
             self._has_flushed = False
-        if more:
-            return
         self._unsent += 1
         if self._unsent >= BATCH or (not self._has_flushed and len(self.streams) <= 1):
             self._has_flushed = True
@@ -233,7 +231,7 @@ class Connection(asyncio.Protocol):
 
     def room(self, stream: Http2Stream) -> int:
         """Bytes that may be sent now, 0 while the transport's buffer is full."""
-        return 0 if self._paused else self.h2.room(stream)
+        return 0 if self.is_paused else self.h2.room(stream)
 
     def give_back(self, stream: Http2Stream, size: int) -> None:
         """The reader took `size` bytes: let the peer send as many more."""
@@ -265,7 +263,7 @@ class Connection(asyncio.Protocol):
         """Open a stream with a whole request, if nothing makes it wait; else None: use `open_stream`."""
         h2 = self.h2
         if (
-            self._paused
+            self.is_paused
             or self._places
             or self._offers
             or self.goaway is not None
@@ -349,9 +347,17 @@ class Connection(asyncio.Protocol):
     # ---------------------------------------------------------------- events
 
     def _process(self, event: events.Event) -> None:
-        if isinstance(event, events.DataReceived):
+        if isinstance(event, events.RequestReceived):
+            stream = self.streams[event.stream.id] = Stream(self, event.stream)
+            stream.on_whole(event.block, event.data, None)
+            self._take(stream)
+        elif isinstance(event, events.ResponseReceived):
             owner: Stream | None = event.stream.owner
-            if owner is not None and owner.h2.id in self.streams:
+            if owner is not None:
+                owner.on_whole(event.head, event.data, event.tail)
+        elif isinstance(event, events.DataReceived):
+            owner = event.stream.owner
+            if owner is not None and event.stream.id in self.streams:
                 owner.on_data(event.data, event.size, event.ends)
             else:
                 self.give_back(event.stream, event.size)
@@ -360,16 +366,20 @@ class Connection(asyncio.Protocol):
         else:
             self._process_rare(event)
 
+    def _take(self, stream: Stream) -> None:
+        """A new stream of the peer."""
+        if self._accept is None:
+            stream.reset(ErrorCode.REFUSED_STREAM)
+            stream.release()
+        else:
+            self._accept(stream)
+
     def _headers(self, event: events.HeadersReceived) -> None:
         stream: Stream | None = event.stream.owner
         if stream is None and not self.settings.client:
             stream = self.streams[event.stream.id] = Stream(self, event.stream)
             stream.on_headers(event.block, event.ends)
-            if self._accept is None:
-                stream.reset(ErrorCode.REFUSED_STREAM)
-                stream.release()
-            else:
-                self._accept(stream)
+            self._take(stream)
         elif stream is not None:
             stream.on_headers(event.block, event.ends)
             if event.ends and event.stream.id not in self.streams:
@@ -429,7 +439,7 @@ class Connection(asyncio.Protocol):
         """Streams that may be opened now; without end when the connection has ended, so that nobody waits for it."""
         if self.ended is not None or self.goaway is not None:
             return LAST_STREAM_ID
-        return 0 if self._paused else self.h2.free_streams - self._offers
+        return 0 if self.is_paused else self.h2.free_streams - self._offers
 
     async def _wait_for_place(self) -> None:
         """First come, first served: an offered place is taken at once or passed on."""

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 __all__ = ["Deadline", "current_deadline", "deadline_scope", "set_deadline"]
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(slots=True, order=True, unsafe_hash=True)  # not frozen, which would treble the time to make one
 class Deadline:
-    """A point in time, in seconds of `time.monotonic()`. The earlier of two is the smaller."""
+    """A point in time, in seconds of `time.monotonic()`. The earlier of two is the smaller. Never changed."""
 
     at: float
 

@@ -267,7 +267,9 @@ class Server:
             if self._guard is not None:
                 self._guard(call.context)
             await route.func(call)
-            call.finish(call.ok())
+            if not call.finish_at_once():
+                await call.flush_reply()
+                call.finish(call.ok())
         except asyncio.CancelledError:
             # By the server itself the call is over already; else something that the handler awaited was cancelled.
             call.finish(StatusReply(Status.CANCELLED, "cancelled in the handler"))

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar, cast
 from grpclib.const import Status as GrpclibStatus  # what handlers written for grpclib give
 
 from orbit_lite.errors import Executed, OrbitError, Status
-from orbit_lite.rpc.call import OK_REPLY, RESPONSE_HEAD, RequestHead, response_headers, trailer_headers
+from orbit_lite.rpc.call import OK_REPLY, OK_TRAILERS, RESPONSE_HEAD, RequestHead, response_headers, trailer_headers
 from orbit_lite.rpc.context import CallContext, Peer
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.errors import Cancelled, Internal, StatusReply
@@ -44,6 +44,7 @@ class ServerCall(Generic[Q, R]):
     task: asyncio.Task[None] | None = None
     timer: Timer | None = None
     _head_sent = False
+    _reply: bytes | None = None
     _received = 0
     _sent = 0
 
@@ -163,32 +164,22 @@ class ServerCall(Generic[Q, R]):
         message is sent then.
         """
         framed = frame_message(self.method.encode_reply(message), self._max_size)
-        if not self.method.server_streaming and self._send_at_once(framed):
+        if not (self.method.server_streaming or self._head_sent or self._sent or self.is_over):
+            # The caller can do nothing with the reply before it has the status: both leave together.
+            self._sent = 1
+            self._reply = framed
             return
         async with self._sending:
             if self._sent and not self.method.server_streaming:
                 raise Internal("second reply to a unary call")
             if not self._head_sent:
-                self._send_head(response_headers())
+                self._send_head(RESPONSE_HEAD)
             self._sent += 1
             try:
                 await self._stream.share()
                 await self._stream.send_data(framed)
             except _BROKEN as error:
                 raise self._over() from error
-
-    def _send_at_once(self, framed: bytes) -> bool:
-        """Send the reply of a call that has one, if nothing makes it wait."""
-        if self._sent or self.is_over:
-            return False
-        try:
-            if not self._stream.send_reply(None if self._head_sent else RESPONSE_HEAD, framed):
-                return False
-        except _BROKEN as error:
-            raise self._over() from error
-        self._head_sent = True
-        self._sent = 1
-        return True
 
     async def send_trailing_metadata(
         self,
@@ -206,6 +197,8 @@ class ServerCall(Generic[Q, R]):
         pairs.encode()
         details = tuple(status_details) if isinstance(status_details, list | tuple) else ()
         code = Status(status.value)
+        if code is Status.OK:
+            await self.flush_reply()
         async with self._sending:
             if self.is_over:
                 raise self._over()
@@ -254,14 +247,38 @@ class ServerCall(Generic[Q, R]):
             return
         self.status = reply.status
         headers = trailer_headers(reply)
-        if not self._head_sent:
-            headers = RESPONSE_HEAD + headers
+        stream = self._stream
         try:
-            self._stream.send_headers(headers, end=True)
+            stream.send_headers(headers if self._head_sent else RESPONSE_HEAD + headers, end=True)
         except _BROKEN:
             return  # the peer is gone; there is nobody to tell
-        if not self._stream.receive_ended:
-            self._stream.reset(ErrorCode.NO_ERROR)  # "send no more of the request" (RFC 9113 §8.1)
+        if not stream.receive_ended:
+            stream.reset(ErrorCode.NO_ERROR)  # "send no more of the request" (RFC 9113 §8.1)
+
+    def finish_at_once(self) -> bool:
+        """End a unary call with OK, its reply and its status in one piece. False: `flush_reply`, then `finish`."""
+        reply, stream = self._reply, self._stream
+        if reply is None or self.is_over or not stream.receive_ended:
+            return False
+        try:
+            if not stream.send_reply(RESPONSE_HEAD, reply, OK_TRAILERS):
+                return False
+        except _BROKEN:
+            pass  # the peer is gone; there is nobody to tell
+        self.status = Status.OK
+        return True
+
+    async def flush_reply(self) -> None:
+        """Send a reply that was to go with its status, waiting while the peer's flow control says so."""
+        reply, self._reply = self._reply, None
+        if reply is None or self.is_over:
+            return
+        async with self._sending:
+            self._send_head(RESPONSE_HEAD)
+            try:
+                await self._stream.send_data(reply)
+            except _BROKEN as error:
+                raise self._over() from error
 
     def release(self) -> None:
         """The handler has ended: free its place on the connection."""

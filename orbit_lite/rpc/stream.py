@@ -116,6 +116,16 @@ class Stream:
         if self._waiters:
             self._wake()
 
+    def on_whole(self, head: HeaderBlock, data: bytes, tail: HeaderBlock | None) -> None:
+        """Everything arrived at once. Of flow control nothing is left to do."""
+        self.head = head
+        self.tail = tail
+        self._has_body = True
+        self._data.append((data, 0))
+        self.receive_ended = True
+        if self._waiters:
+            self._wake()
+
     def on_progress(self) -> None:
         """A window or the transport has room again."""
         if self._waiters:
@@ -208,7 +218,8 @@ class Stream:
         message = whole_message(data, max_size)
         if message is not None:
             self._data.clear()
-            self._connection.give_back(self.h2, size)
+            if size:
+                self._connection.give_back(self.h2, size)
         return message
 
     async def share(self) -> None:
@@ -226,20 +237,14 @@ class Stream:
         connection.h2.send_headers(self.h2, headers, end=end)
         connection.sent()
 
-    def send_reply(self, head: Headers | None, data: bytes) -> bool:
-        """Send the only message of a reply if that can be done at once, with its head unless that was sent.
-
-        It leaves with the trailers, which are expected right behind it, or at the end of the loop's turn. False: use
-        `send_headers` and `send_data`. Raises what ended the stream.
-        """
+    def send_reply(self, head: Headers, data: bytes, tail: Headers) -> bool:
+        """Send a whole response, if nothing makes it wait; False: nothing was sent. Raises what ended the stream."""
         self._raise_if_closed()
         connection = self._connection
-        if len(data) > SLICE or connection.room(self.h2) < len(data):
+        if connection.is_paused or not connection.h2.reply(self.h2, head, data, tail):
             return False
-        if head is not None:
-            connection.h2.send_headers(self.h2, head)
-        connection.h2.send_data(self.h2, data)
-        connection.sent(more=True)
+        self._send_ended = True
+        connection.sent()
         return True
 
     async def send_data(self, data: bytes, *, end: bool = False) -> None:

@@ -325,7 +325,7 @@ async def test_closing_does_not_wait_for_a_peer_that_reads_nothing(raw_server: R
 
         filling = asyncio.create_task(fill())
         (connection,) = channel._connections
-        while not connection._paused:  # noqa: ASYNC110
+        while not connection.is_paused:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         channel.close()
         with pytest.raises(Cancelled):

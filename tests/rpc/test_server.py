@@ -636,7 +636,7 @@ async def test_a_peer_that_reads_nothing_cannot_hold_the_server_open(serve: Serv
     peer.reader._transport.pause_reading()  # type: ignore[attr-defined]  # and the socket fills up
     peer.headers(1, REQUEST, end=True)
     (connection,) = served.server._connections
-    await until(lambda: connection._paused)
+    await until(lambda: connection.is_paused)
     served.server.close()
     await served.server.wait_closed()
     assert served.server.connections == 0
