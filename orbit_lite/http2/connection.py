@@ -148,29 +148,41 @@ class Connection:
             stream.is_blocked = self._is_blocked = True
         return room
 
-    def open(self, fields: Fields, *, end: bool = False, data: bytes | None = None) -> Stream:
-        """Open a stream with a header block; data: DATA that ends it right away, no more than `room_for_new`.
-
-        Raises LocalProtocolError when no stream may be opened.
-        """
-        stream_id = self._next_id
-        if self.free_streams <= 0 or self.has_failed or stream_id > LAST_STREAM_ID:
+    def open(self, fields: Fields, *, end: bool = False) -> Stream:
+        """Open a stream with a header block. Raises LocalProtocolError when none may be opened."""
+        if self.free_streams <= 0 or self.has_failed or not self.has_ids:
             raise LocalProtocolError("no further stream may be opened")
-        block = self._encoder.encode(fields)
-        self._next_id = stream_id + 2
-        stream = Stream(stream_id, self.peer.initial_window_size, self._stream_window)
-        self.streams[stream_id] = stream
-        self._send_block(stream_id, block, END_STREAM if end else 0)
-        if data is not None:
-            self.send_data(stream, data, end=True)
-        elif end:
-            stream.can_send = False
+        stream = self._new_stream()
+        self._send_block(stream.id, self._encoder.encode(fields), END_STREAM if end else 0)
+        stream.can_send = not end
         return stream
 
-    @property
-    def room_for_new(self) -> int:
-        """Bytes of DATA that could be sent at once on a stream that is opened now."""
-        return min(self.peer.initial_window_size, self.send_window)
+    def open_whole(self, fields: Fields, data: bytes) -> Stream | None:
+        """Open a stream with a header block and all its DATA; None, and nothing is sent, if something forbids it."""
+        size = len(data)
+        peer = self.peer
+        if (
+            size > peer.initial_window_size
+            or size > self.send_window
+            or size > peer.max_frame_size
+            or len(self.streams) >= peer.max_concurrent_streams
+            or self.has_failed
+            or not self.has_ids
+        ):
+            return None
+        stream = self._new_stream()
+        self._send_block(stream.id, self._encoder.encode(fields), 0)
+        self._out += HEAD.pack(size << 8, END_STREAM, stream.id) + data
+        self._budgets.sent_data(1)
+        self.send_window -= size
+        stream.can_send = False
+        return stream
+
+    def _new_stream(self) -> Stream:
+        stream_id = self._next_id
+        self._next_id = stream_id + 2
+        stream = self.streams[stream_id] = Stream(stream_id, self.peer.initial_window_size, self._stream_window)
+        return stream
 
     def send_headers(self, stream: Stream, fields: Fields, *, end: bool = False) -> None:
         """Send a header block. Raises LocalProtocolError when this side has ended the stream."""
@@ -464,7 +476,7 @@ class Connection:
             ):
                 return 0
             word, flags, its_stream = HEAD.unpack_from(data, stop)
-            last = stop + 9 + (word >> 8)
+            last: int = stop + 9 + (word >> 8)
             if word & 0xFF != wire.HEADERS or flags != _LAST_HEADERS or its_stream != stream_id or last > len(data):
                 return 0
             tail = self._decoder.recall(data[stop + 9 : last])

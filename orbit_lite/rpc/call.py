@@ -24,7 +24,7 @@ from orbit_lite.rpc.metadata import (
     encode_message,
 )
 from orbit_lite.rpc.status import status_of_http
-from orbit_lite.rpc.timeouts import decode_timeout, encode_timeout
+from orbit_lite.rpc.timeouts import decode_timeout, encode_timeout, round_timeout
 
 __all__ = [
     "OK_REPLY",
@@ -201,24 +201,36 @@ def _request_head(path: str, scheme: str, authority: str, timeout: str | None, u
 class RequestHeads:
     """Heads of one channel's requests: calls of the same method with the same timeout share one, and its encoding."""
 
-    __slots__ = ("_authority", "_known", "_scheme", "_user_agent")
+    __slots__ = ("_authority", "_known", "_recent", "_scheme", "_user_agent")
 
     def __init__(self, scheme: str, authority: str, user_agent: str) -> None:
         self._scheme = scheme
         self._authority = authority
         self._user_agent = user_agent
         self._known: dict[tuple[str, str | None], Headers] = {}
+        self._recent: dict[str, tuple[float, float, Headers]] = {}  # by path: of times above and up to
 
     def request(self, path: str, timeout: float | None, metadata: Metadata) -> Headers:
         """As `request_headers`."""
-        text = None if timeout is None else encode_timeout(timeout)
+        if timeout is None:
+            head = self._head(path, None)
+        elif (recent := self._recent.get(path)) is not None and recent[0] < timeout <= recent[1]:
+            head = recent[2]
+        else:
+            text, low, high = round_timeout(timeout)
+            head = self._head(path, text)
+            self._recent[path] = low, high, head
+        return head if metadata is NOTHING else head + metadata.encode()
+
+    def _head(self, path: str, text: str | None) -> Headers:
         head = self._known.get((path, text))
         if head is None:
             head = _request_head(path, self._scheme, self._authority, text, self._user_agent)
             if len(self._known) >= _HEADS:
                 self._known.clear()
+                self._recent.clear()
             self._known[path, text] = head
-        return head if metadata is NOTHING else head + metadata.encode()
+        return head
 
 
 def read_response(block: HeaderBlock) -> Metadata:

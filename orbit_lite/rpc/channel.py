@@ -25,7 +25,7 @@ from orbit_lite.rpc.connection import Connection, ConnectionSettings
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.endpoint import Endpoint
 from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike, as_metadata
-from orbit_lite.rpc.method import Cardinality, Method
+from orbit_lite.rpc.method import Cardinality, method_of
 from orbit_lite.rpc.stream import ConnectionEnded, Stream
 from orbit_lite.rpc.timers import Timers
 
@@ -109,7 +109,7 @@ class Channel:
         the configuration's request_timeout; the deadline of the handler that calls is never exceeded. Raises
         MetadataError (a ValueError) for metadata that cannot be sent.
         """
-        method = Method.of(name, cardinality, request_type, reply_type)
+        method = method_of(name, cardinality, request_type, reply_type)
         pairs = as_metadata(metadata)
         if timeout is None and deadline is None and method.is_unary:
             timeout = self.config.request_timeout

@@ -65,14 +65,14 @@ class Connection(asyncio.Protocol):
         on_end: Callable[[Connection], None] | None = None,
     ) -> None:
         self.settings = settings
-        self._loop = asyncio.get_running_loop()
-        self.h2 = Http2(settings.http2, client=settings.client, now=self._loop.time())
+        self.loop = asyncio.get_running_loop()
+        self.h2 = Http2(settings.http2, client=settings.client, now=self.loop.time())
         self.streams: dict[int, Stream] = {}
         self.peer = Peer()
         self.ended: ConnectionEnded | None = None
         self.goaway: events.GoAwayReceived | None = None
         #: When the last stream was released, or the connection was made.
-        self.idle_since = self._loop.time()
+        self.idle_since = self.loop.time()
         self._accept = accept
         self._on_start = on_start
         self._on_end = on_end
@@ -82,8 +82,8 @@ class Connection(asyncio.Protocol):
         self._turn: asyncio.Handle | None = None
         self._has_flushed = False
         self._unsent = 0
-        self._ready: asyncio.Future[None] = self._loop.create_future()
-        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._ready: asyncio.Future[None] = self.loop.create_future()
+        self._closed: asyncio.Future[None] = self.loop.create_future()
         self._places: deque[asyncio.Future[None]] = deque()
         self._offers = 0  # places that were offered to waiters and not taken yet
         self._last_received = self.idle_since
@@ -140,10 +140,10 @@ class Connection(asyncio.Protocol):
         self.flush()
         self._watch()
         if self.settings.keep_alive_interval is not None:
-            self._alive_timer = self._loop.call_later(self.settings.keep_alive_interval, self._keep_alive)
+            self._alive_timer = self.loop.call_later(self.settings.keep_alive_interval, self._keep_alive)
 
     def data_received(self, data: bytes) -> None:
-        now = self._last_received = self._loop.time()
+        now = self._last_received = self.loop.time()
         if self._ping_timer is not None:  # any sign of life will do (gRFC A8)
             self._ping_timer.cancel()
             self._ping_timer = None
@@ -166,14 +166,14 @@ class Connection(asyncio.Protocol):
         if self.h2.has_more:
             if self._more is None and self._transport is not None:
                 self._transport.pause_reading()
-                self._more = self._loop.call_soon(self._receive_more)
+                self._more = self.loop.call_soon(self._receive_more)
         elif self._timer is None and self.h2.is_waiting:
             self._watch()
 
     def _receive_more(self) -> None:
         self._more = None
         if self.ended is None:
-            self._receive(b"", self._loop.time())
+            self._receive(b"", self.loop.time())
             if not self.h2.has_more and self._transport is not None and not self._transport.is_closing():
                 self._transport.resume_reading()
 
@@ -218,7 +218,7 @@ class Connection(asyncio.Protocol):
         if self._reading:
             return  # it is flushed when all that was read has been answered
         if self._turn is None:
-            self._turn = self._loop.call_soon(self._end_turn)
+            self._turn = self.loop.call_soon(self._end_turn)
             self._has_flushed = False
         self._unsent += 1
         if self._unsent >= BATCH or (not self._has_flushed and len(self.streams) <= 1):
@@ -261,19 +261,11 @@ class Connection(asyncio.Protocol):
 
     def open_at_once(self, headers: Headers, data: bytes) -> Stream | None:
         """Open a stream with a whole request, if nothing makes it wait; else None: use `open_stream`."""
-        h2 = self.h2
-        if (
-            self.is_paused
-            or self._places
-            or self._offers
-            or self.goaway is not None
-            or self.ended is not None
-            or h2.free_streams <= 0
-            or not h2.has_ids
-            or len(data) > h2.room_for_new
-        ):
+        if self.is_paused or self._places or self._offers or self.goaway is not None or self.ended is not None:
             return None
-        opened = h2.open(headers, data=data)
+        opened = self.h2.open_whole(headers, data)
+        if opened is None:
+            return None
         stream = self.streams[opened.id] = Stream(self, opened)
         self.sent()
         return stream
@@ -443,7 +435,7 @@ class Connection(asyncio.Protocol):
 
     async def _wait_for_place(self) -> None:
         """First come, first served: an offered place is taken at once or passed on."""
-        place = self._loop.create_future()
+        place = self.loop.create_future()
         self._places.append(place)
         try:
             await place
@@ -470,11 +462,11 @@ class Connection(asyncio.Protocol):
     def _watch(self) -> None:
         """See to it that what the peer has begun is completed in time."""
         if (when := self.h2.next_timer()) is not None:
-            self._timer = self._loop.call_at(when, self._check_time)
+            self._timer = self.loop.call_at(when, self._check_time)
 
     def _check_time(self) -> None:
         self._timer = None
-        for event in self.h2.handle_timer(self._loop.time()):
+        for event in self.h2.handle_timer(self.loop.time()):
             self._process(event)
         if self.ended is None:
             self._watch()
@@ -482,14 +474,14 @@ class Connection(asyncio.Protocol):
     def _keep_alive(self) -> None:
         """PING a connection that has been silent; a client only while calls are open (gRFC A8)."""
         interval = cast(float, self.settings.keep_alive_interval)
-        wait = interval - (self._loop.time() - self._last_received)
+        wait = interval - (self.loop.time() - self._last_received)
         if wait <= 0:
             wait = interval
             if (self.streams or not self.settings.client) and self._ping_timer is None:
                 self.h2.ping(b"orbitlit")
                 self.flush()
-                self._ping_timer = self._loop.call_later(self.settings.keep_alive_timeout, self._no_answer)
-        self._alive_timer = self._loop.call_later(wait, self._keep_alive)
+                self._ping_timer = self.loop.call_later(self.settings.keep_alive_timeout, self._no_answer)
+        self._alive_timer = self.loop.call_later(wait, self._keep_alive)
 
     def _no_answer(self) -> None:
         self._end(f"the peer did not answer a PING within {self.settings.keep_alive_timeout:g} s", abort=True)

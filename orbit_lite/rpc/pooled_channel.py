@@ -16,7 +16,7 @@ from orbit_lite.rpc.deadline import Deadline, current_deadline
 from orbit_lite.rpc.endpoint import Endpoint
 from orbit_lite.rpc.errors import DeadlineExceeded
 from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike, as_metadata
-from orbit_lite.rpc.method import Cardinality, Method
+from orbit_lite.rpc.method import Cardinality, Method, method_of
 from orbit_lite.rpc.pool_endpoint import PoolableChannel, PoolEndpoint
 from orbit_lite.rpc.stream import Stream
 from orbit_lite.rpc.timers import Timers
@@ -83,7 +83,7 @@ class PooledChannel:
         metadata: MetadataLike | Metadata | None = None,
     ) -> ClientCall[Q, R]:
         """A call, see `Channel.request`. It takes its connection when it is sent, and gives it back when it is left."""
-        method = Method.of(name, cardinality, request_type, reply_type)
+        method = method_of(name, cardinality, request_type, reply_type)
         pairs = as_metadata(metadata)
         if self._metadata:
             pairs = Metadata([*self._metadata.items(), *pairs.items()])

@@ -15,6 +15,7 @@ import logging
 import os
 import socket
 import ssl as tls
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -252,18 +253,18 @@ class Server:
         route = self._routes[head.path]
         call: ServerCall[Any, Any] = ServerCall(stream, route.method, head, self.config.max_message_size)
         loop = asyncio.get_running_loop()
-        task = loop.create_task(self._serve(call, route, loop.time()), name=head.path)
+        call.task = task = loop.create_task(self._serve(call, route), name=head.path)
         self._calls[task] = call
-        call.on_abandoned(lambda: self._cancel_call(task))
+        call.on_abandoned(self._cancel_call)
 
-    async def _serve(self, call: ServerCall[Any, Any], route: _Route, started: float) -> None:
+    async def _serve(self, call: ServerCall[Any, Any], route: _Route) -> None:
         """Run a call's handler, in a task of its own."""
-        call.task = task = cast("asyncio.Task[None]", asyncio.current_task())
+        call.has_begun = True
         deadline = call.deadline
         try:
             enter_call(call, deadline)
             if deadline is not None:
-                call.timer = self._timers().start(deadline.at, lambda: self._expire(task))
+                call.timer = self._timers().start(deadline.at, call.expire)
             if self._guard is not None:
                 self._guard(call.context)
             await route.func(call)
@@ -282,35 +283,27 @@ class Server:
             else:
                 log.debug("handler of %s ended with %r after its call was over", call.method.path, error)
         finally:
-            self._ended(task, started)
+            self._ended(call)
 
-    def _ended(self, task: asyncio.Task[None], started: float) -> None:
-        call = self._calls.pop(task)
+    def _ended(self, call: ServerCall[Any, Any]) -> None:
+        del self._calls[call.task]
         if call.timer is not None:
             call.timer.cancel()
         call.release()
-        duration = asyncio.get_running_loop().time() - started
-        self.stats.record(call.method.path, duration, error=call.status is not Status.OK)
+        self.stats.record(call.method.path, time.monotonic() - call.started, error=call.status is not Status.OK)
+
+    def _cancel_call(self, call: ServerCall[Any, Any]) -> None:
+        """Cancel a handler, also one that has not begun: such a task never takes its first step."""
+        call.task.cancel()
+        if not call.has_begun and call.task in self._calls:
+            call.finish(StatusReply(Status.CANCELLED, "cancelled before the handler began"))
+            self._ended(call)
 
     def _timers(self) -> Timers:
         loop = asyncio.get_running_loop()
         if self._wheel is None or self._wheel.loop is not loop:
             self._wheel = Timers(loop)
         return self._wheel
-
-    def _expire(self, task: asyncio.Task[None]) -> None:
-        """The deadline passed: the caller is told at once, however long the handler takes to clean up."""
-        if (call := self._calls.get(task)) is not None:
-            call.finish(StatusReply(Status.DEADLINE_EXCEEDED, "the deadline passed in the handler"))
-            task.cancel()
-
-    def _cancel_call(self, task: asyncio.Task[None]) -> None:
-        """Cancel a handler, also one that has not begun: such a task never takes its first step."""
-        task.cancel()
-        call = self._calls.get(task)
-        if call is not None and call.task is None:
-            call.finish(StatusReply(Status.CANCELLED, "cancelled before the handler began"))
-            self._ended(task, asyncio.get_running_loop().time())
 
     # ---------------------------------------------------------------- stopping
 
@@ -385,7 +378,7 @@ class Server:
         for task in tasks:
             if (call := self._calls.get(task)) is not None:
                 call.finish(StatusReply(Status.UNAVAILABLE, reason))
-                self._cancel_call(task)
+                self._cancel_call(call)
 
     async def _wait_for(self, tasks: set[asyncio.Task[None]]) -> None:
         """Until cancelled handlers have cleaned up, or for cancel_grace."""

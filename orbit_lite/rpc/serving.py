@@ -7,9 +7,10 @@ when its deadline passes or the peer cancels; the handler is then cancelled and 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from functools import cached_property
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from grpclib.const import Status as GrpclibStatus  # what handlers written for grpclib give
 
@@ -40,8 +41,9 @@ class ServerCall(Generic[Q, R]):
     status: Status | None = None
     #: Set when the peer cancelled the call or its connection was lost.
     is_abandoned = False
-    #: The task that runs the handler, once it has begun.
-    task: asyncio.Task[None] | None = None
+    #: The task that runs the handler, and whether it has taken its first step.
+    task: asyncio.Task[None]
+    has_begun = False
     timer: Timer | None = None
     _head_sent = False
     _reply: bytes | None = None
@@ -53,8 +55,10 @@ class ServerCall(Generic[Q, R]):
         self._head = head
         self._stream = stream
         self._max_size = max_message_size
-        self.deadline: Deadline | None = None if head.timeout is None else Deadline.after(head.timeout)
-        """When the caller stops waiting."""
+        #: When the call came, in seconds of `time.monotonic()`.
+        self.started = time.monotonic()
+        #: When the caller stops waiting.
+        self.deadline = None if head.timeout is None else Deadline(self.started + head.timeout)
 
     @cached_property
     def context(self) -> CallContext:
@@ -225,7 +229,7 @@ class ServerCall(Generic[Q, R]):
 
     # ---------------------------------------------------------------- used by the server
 
-    def on_abandoned(self, then: Callable[[], object]) -> None:
+    def on_abandoned(self, then: Callable[[ServerCall[Any, Any]], object]) -> None:
         """Call `then` when the peer cancels or is lost."""
         self._then = then
         self._stream.on_failure = self._abandoned
@@ -233,7 +237,12 @@ class ServerCall(Generic[Q, R]):
     def _abandoned(self) -> None:
         if self.status is None:  # else the handler has said all that it had to, and may finish its work
             self.is_abandoned = True
-            self._then()
+            self._then(self)
+
+    def expire(self) -> None:
+        """The deadline passed: the caller is told at once, however long the handler takes to clean up."""
+        self.finish(StatusReply(Status.DEADLINE_EXCEEDED, "the deadline passed in the handler"))
+        self.task.cancel()
 
     def ok(self) -> StatusReply:
         """What to say when the handler has returned."""

@@ -332,10 +332,11 @@ class Stream:
         """Until something changes. Raises what ended the stream."""
         if self.failure is not None:
             raise self.failure
-        waiter = asyncio.get_running_loop().create_future()
+        waiter = self._connection.loop.create_future()
         self._waiters.append(waiter)
         try:
             await waiter
-        finally:
+        except BaseException:  # cancelled: nobody waits here any more
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
+            raise
