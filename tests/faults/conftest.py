@@ -344,9 +344,9 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[Attacked]]]:
     before = asyncio.all_tasks()
     made: list[tuple[Attacked, asyncio.Task[None]]] = []
 
-    async def make(*, http2: dict[str, Any] | None = None, **options: Any) -> Attacked:
+    async def make(*, http2: dict[str, Any] | None = None, guard: Any = None, **options: Any) -> Attacked:
         target = Target()
-        server = Server([target], config=ServerConfig(**{"cancel_grace": 1.0, **options}))
+        server = Server([target], config=ServerConfig(**{"cancel_grace": 1.0, **options}), guard=guard)
         if http2 is not None:
             server._http2 = Http2Config(**http2)
         await server.start("127.0.0.1", 0)

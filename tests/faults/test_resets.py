@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.faults.conftest import Attacked, Peer
 
 RESETS = 20_000
 ENDS = 2_000
@@ -16,7 +19,7 @@ BURST = 200
 CALM, PROTOCOL, REFUSED = 0xB, 0x1, 0x7
 RST_STREAM, GOAWAY = 0x3, 0x7
 
-Serve = Callable[..., Awaitable[Any]]
+Serve = Callable[..., Awaitable["Attacked"]]
 
 
 def ids(count: int) -> Iterator[int]:
@@ -55,30 +58,30 @@ async def test_rapid_reset_of_handlers_that_have_begun_is_counted_too(serve: Ser
     assert (await peer.goaway()).code == CALM
 
 
-def _window_of_zero(peer: Any, stream_id: int) -> bytes:
-    return bytes(peer.window(stream_id, 0))
+def _window_of_zero(peer: Peer, stream_id: int) -> bytes:
+    return peer.window(stream_id, 0)
 
 
-def _overflow(peer: Any, stream_id: int) -> bytes:
-    return bytes(peer.window(stream_id, (1 << 31) - 1))
+def _overflow(peer: Peer, stream_id: int) -> bytes:
+    return peer.window(stream_id, (1 << 31) - 1)
 
 
-def _headers_again(peer: Any, stream_id: int) -> bytes:
-    return bytes(peer.headers(stream_id, peer.request()))
+def _headers_again(peer: Peer, stream_id: int) -> bytes:
+    return peer.headers(stream_id, peer.request())
 
 
-def _depends_on_itself(peer: Any, stream_id: int) -> bytes:
-    return bytes(peer.frame(0x2, 0, stream_id, stream_id.to_bytes(4, "big") + b"\0"))
+def _depends_on_itself(peer: Peer, stream_id: int) -> bytes:
+    return peer.frame(0x2, 0, stream_id, stream_id.to_bytes(4, "big") + b"\0")
 
 
-def _short_priority(peer: Any, stream_id: int) -> bytes:
-    return bytes(peer.frame(0x2, 0, stream_id, b"1234"))
+def _short_priority(peer: Peer, stream_id: int) -> bytes:
+    return peer.frame(0x2, 0, stream_id, b"1234")
 
 
 @pytest.mark.parametrize(
     "fault", [_window_of_zero, _overflow, _headers_again, _depends_on_itself, _short_priority], ids=lambda f: f.__name__
 )
-async def test_made_you_reset_is_charged_like_a_reset(serve: Serve, fault: Callable[[Any, int], bytes]) -> None:
+async def test_made_you_reset_is_charged_like_a_reset(serve: Serve, fault: Callable[[Peer, int], bytes]) -> None:
     attacked = await serve()
     peer = await attacked.connect()
     head = peer.request("/test.Target/Stubborn")
