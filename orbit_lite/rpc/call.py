@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from orbit_lite.errors import OrbitError, ParseError, Status, quote
 from orbit_lite.http2.fields import HeaderBlock
+from orbit_lite.rpc.compression import ACCEPTED, GZIP, IDENTITY, accepts
 from orbit_lite.rpc.details import decode_details, encode_details
 from orbit_lite.rpc.errors import StatusReply, rpc_error
 from orbit_lite.rpc.metadata import (
@@ -35,6 +36,7 @@ __all__ = [
     "RequestHead",
     "RequestHeads",
     "StatusRefusal",
+    "encoding_of",
     "read_outcome",
     "read_request",
     "read_response",
@@ -44,7 +46,8 @@ __all__ = [
 ]
 
 CONTENT_TYPE = "application/grpc"
-RESPONSE_HEAD: Headers = ((":status", "200"), ("content-type", CONTENT_TYPE))
+RESPONSE_HEAD: Headers = ((":status", "200"), ("content-type", CONTENT_TYPE), ("grpc-accept-encoding", ACCEPTED))
+PACKED_RESPONSE_HEAD: Headers = (*RESPONSE_HEAD, ("grpc-encoding", GZIP))
 OK_TRAILERS: Headers = (("grpc-status", "0"),)
 #: Longest grpc-message in octets, and largest details: together with the rest they stay below the 16 KiB of headers
 #: that Orbit-RS and others accept.
@@ -68,12 +71,11 @@ class HttpRefusal(Exception):
 
 
 class StatusRefusal(Exception):
-    """A gRPC request that is answered without any handler. headers: go with the answer."""
+    """A gRPC request that is answered without any handler."""
 
-    def __init__(self, status: Status, text: str, headers: Headers | None = None) -> None:
+    def __init__(self, status: Status, text: str) -> None:
         super().__init__(text)
         self.status = status
-        self.headers = headers or ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,10 @@ class RequestHead:
     timeout: float | None
     user_agent: str | None
     metadata: Metadata
+    encoding: str = IDENTITY
+    """Of the request's messages."""
+    accepts_gzip: bool = False
+    """Whether the reply's messages may be compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,23 +132,30 @@ def _read_request(block: HeaderBlock, known: Mapping[str, object]) -> RequestHea
     path = fields[":path"]
     if path not in known:
         raise StatusRefusal(Status.UNIMPLEMENTED, f"unknown method {quote(path)}")
-    encoding = fields.get("grpc-encoding", "identity")
-    if encoding != "identity":
+    encoding = fields.get("grpc-encoding", IDENTITY)
+    if not accepts(ACCEPTED, encoding):
         raise StatusRefusal(
             Status.UNIMPLEMENTED,
             f"grpc-encoding {quote(encoding)!r} is not supported",
-            (("grpc-accept-encoding", "identity"),),
         )
     try:
         timeout = decode_timeout(fields["grpc-timeout"]) if "grpc-timeout" in fields else None
     except ParseError as error:
         raise StatusRefusal(Status.INTERNAL, error.message) from error
-    return RequestHead(path, timeout, fields.get("user-agent"), Metadata.decode(headers))
+    return RequestHead(
+        path,
+        timeout,
+        fields.get("user-agent"),
+        Metadata.decode(headers),
+        encoding,
+        accepts(fields.get("grpc-accept-encoding"), GZIP),
+    )
 
 
-def response_headers(metadata: MetadataLike | Metadata | None = None) -> Headers:
-    """The head of a response. Raises MetadataError."""
-    return RESPONSE_HEAD if metadata is None else (*RESPONSE_HEAD, *_encode(metadata))
+def response_headers(metadata: MetadataLike | Metadata | None = None, *, packed: bool = False) -> Headers:
+    """The head of a response; packed: its messages may be compressed. Raises MetadataError."""
+    head = PACKED_RESPONSE_HEAD if packed else RESPONSE_HEAD
+    return head if metadata is None else (*head, *_encode(metadata))
 
 
 def trailer_headers(reply: StatusReply) -> Headers:
@@ -195,15 +208,18 @@ def _request_head(path: str, scheme: str, authority: str, timeout: str | None, u
         *((("grpc-timeout", timeout),) if timeout is not None else ()),
         ("content-type", CONTENT_TYPE),
         ("user-agent", user_agent),
+        ("grpc-accept-encoding", ACCEPTED),
     )
 
 
 class RequestHeads:
     """Heads of one channel's requests: calls of the same method with the same timeout share one, and its encoding."""
 
-    __slots__ = ("_authority", "_known", "_recent", "_scheme", "_user_agent")
+    __slots__ = ("_authority", "_known", "_recent", "_scheme", "_user_agent", "packed")
 
-    def __init__(self, scheme: str, authority: str, user_agent: str) -> None:
+    def __init__(self, scheme: str, authority: str, user_agent: str, *, packed: bool = False) -> None:
+        #: Requests' messages are compressed.
+        self.packed = packed
         self._scheme = scheme
         self._authority = authority
         self._user_agent = user_agent
@@ -226,6 +242,8 @@ class RequestHeads:
         head = self._known.get((path, text))
         if head is None:
             head = _request_head(path, self._scheme, self._authority, text, self._user_agent)
+            if self.packed:
+                head += (("grpc-encoding", GZIP),)
             if len(self._known) >= _HEADS:
                 self._known.clear()
                 self._recent.clear()
@@ -251,8 +269,8 @@ def _read_response(block: HeaderBlock) -> Metadata:
         raise rpc_error(status_of_http(code), f"HTTP status {quote(status)} instead of a gRPC response")
     if not _is_grpc(content_type):
         raise rpc_error(Status.UNKNOWN, f"content-type {quote(content_type)!r} instead of {CONTENT_TYPE}")
-    encoding = fields.get("grpc-encoding", "identity")
-    if encoding != "identity":
+    encoding = fields.get("grpc-encoding", IDENTITY)
+    if not accepts(ACCEPTED, encoding):
         raise rpc_error(Status.INTERNAL, f"grpc-encoding {quote(encoding)!r}, which was not offered")
     _check_size(block)
     return Metadata.decode(block.fields)
@@ -261,6 +279,11 @@ def _read_response(block: HeaderBlock) -> Metadata:
 def _check_size(block: HeaderBlock) -> None:
     if block.is_oversized:
         raise rpc_error(Status.RESOURCE_EXHAUSTED, "the response's headers are too many or too large")
+
+
+def encoding_of(block: HeaderBlock) -> str:
+    """The grpc-encoding of a head."""
+    return dict(block.fields).get("grpc-encoding", IDENTITY)
 
 
 def read_outcome(block: HeaderBlock | None) -> Outcome:

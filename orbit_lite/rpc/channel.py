@@ -20,7 +20,7 @@ from typing import TypeVar
 from orbit_lite.errors import ConnectError
 from orbit_lite.rpc.call import RequestHeads
 from orbit_lite.rpc.client import ClientCall
-from orbit_lite.rpc.config import SHORTEST_KEEP_ALIVE, TransportConfig
+from orbit_lite.rpc.config import SHORTEST_KEEP_ALIVE, TransportConfig, check_compression
 from orbit_lite.rpc.connection import Connection, ConnectionSettings
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.endpoint import Endpoint
@@ -52,7 +52,8 @@ class Channel:
     """Calls to one server. Use it as `async with Channel(host, port) as channel`, or `close` it in the end.
 
     host, port: by default 127.0.0.1 and 50051. path: a Unix socket instead. ssl: True for the system's certificate
-    authorities, or a context (which is set to negotiate h2).
+    authorities, or a context (which is set to negotiate h2). compression: "gzip" for requests, which Orbit-RS does not
+    take; compressed replies are always taken.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Channel:
         path: str | None = None,
         ssl: tls.SSLContext | bool | None = None,
         config: TransportConfig | None = None,
+        compression: str | None = None,
     ) -> None:
         if path is not None and (host is not None or port is not None):
             raise ValueError("path: a channel has either a path or a host and port")
@@ -79,7 +81,12 @@ class Channel:
         self._open_calls = 0
         self._keep_alive = self.config.keep_alive_interval
         self._timers: Timers | None = None
-        self._heads = RequestHeads("https" if self.endpoint.tls else "http", self.endpoint.authority, USER_AGENT)
+        self._heads = RequestHeads(
+            "https" if self.endpoint.tls else "http",
+            self.endpoint.authority,
+            USER_AGENT,
+            packed=check_compression(compression) is not None,
+        )
 
     @classmethod
     def from_url(cls, url: str, *, config: TransportConfig | None = None, ssl: tls.SSLContext | None = None) -> Channel:
@@ -159,6 +166,11 @@ class Channel:
     def max_message_size(self) -> int:
         """Bytes, both ways."""
         return self.config.max_message_size
+
+    @property
+    def packed(self) -> bool:
+        """Whether requests are compressed."""
+        return self._heads.packed
 
     def timers(self) -> Timers:
         """What watches over the deadlines of calls; belongs to the running event loop."""

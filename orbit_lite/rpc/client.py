@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import Generic, Protocol, TypeVar, cast
 
 from orbit_lite.errors import ConnectionLost, Executed, InternalError, OrbitError, Status
-from orbit_lite.rpc.call import Outcome, read_outcome, read_response
+from orbit_lite.rpc.call import Outcome, encoding_of, read_outcome, read_response
+from orbit_lite.rpc.compression import IDENTITY
 from orbit_lite.rpc.context import Peer
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.errors import Cancelled, DeadlineExceeded, Internal, rpc_error
@@ -24,7 +25,7 @@ from orbit_lite.rpc.framing import MessageReader, frame_message
 from orbit_lite.rpc.metadata import Headers, Metadata
 from orbit_lite.rpc.method import Method, decoder
 from orbit_lite.rpc.status import ErrorCode, status_of_reset
-from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset
+from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset, unpack
 from orbit_lite.rpc.timers import Timer, Timers
 
 __all__ = ["Caller", "ClientCall"]
@@ -45,6 +46,8 @@ class Caller(Protocol):
     def peer_name(self) -> str: ...
     @property
     def max_message_size(self) -> int: ...
+    @property
+    def packed(self) -> bool: ...
 
     def timers(self) -> Timers: ...
     def request_headers(self, path: str, timeout: float | None, metadata: Metadata) -> Headers: ...
@@ -86,7 +89,9 @@ class ClientCall(Generic[Q, R]):
 
     @cached_property
     def _reader(self) -> MessageReader:
-        return MessageReader(self._caller.max_message_size)
+        stream = self._stream
+        encoding = IDENTITY if stream is None or stream.head is None else encoding_of(stream.head)
+        return MessageReader(self._caller.max_message_size, encoding)
 
     @cached_property
     def _sending(self) -> asyncio.Lock:
@@ -159,7 +164,8 @@ class ClientCall(Generic[Q, R]):
 
     def _frame(self, message: Q) -> bytes:
         try:
-            return frame_message(self.method.encode_request(message), self._caller.max_message_size)
+            caller = self._caller
+            return frame_message(self.method.encode_request(message), caller.max_message_size, packed=caller.packed)
         except OrbitError as error:
             if self._sent:  # this message was not sent, but others were
                 error.executed = Executed.MAYBE
@@ -305,7 +311,7 @@ class ClientCall(Generic[Q, R]):
             if not data:
                 return None
             self._reader.feed(data)
-        return message
+        return await unpack(message, self._caller.max_message_size) if self._reader.is_packed else message
 
     def __aiter__(self) -> AsyncIterator[R]:
         return self

@@ -137,6 +137,10 @@ class _PooledCaller:
     def max_message_size(self) -> int:
         return self.pool_endpoint.config.max_message_size
 
+    @property
+    def packed(self) -> bool:
+        return self.pool_endpoint.heads.packed
+
     def timers(self) -> Timers:
         return self.pool_endpoint.timers()
 

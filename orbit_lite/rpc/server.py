@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import socket
@@ -98,8 +99,10 @@ class Server:
         """
         self.config = config or ServerConfig()
         self._guard = guard
-        self._http2 = Http2Config(
-            max_concurrent_streams=self.config.max_concurrent_streams, preface_timeout=self.config.handshake_timeout
+        self._http2 = dataclasses.replace(
+            self.config.http2 or Http2Config(),
+            max_concurrent_streams=self.config.max_concurrent_streams,
+            preface_timeout=self.config.handshake_timeout,
         )
         self.stats = CallStats()
         self._routes: dict[str, _Route] = {}
@@ -231,7 +234,7 @@ class Server:
         except HttpRefusal as refusal:
             self._refuse(stream, ((":status", str(refusal.status)), ("content-type", "text/plain")))
         except StatusRefusal as refusal:
-            self._refuse_with(stream, StatusReply(refusal.status, str(refusal)), refusal.headers)
+            self._refuse_with(stream, StatusReply(refusal.status, str(refusal)))
         else:
             if self._draining or self._closing:
                 self._refuse_with(stream, StatusReply(Status.UNAVAILABLE, "draining", (), _NOT_EXECUTED))
@@ -240,9 +243,9 @@ class Server:
             else:
                 self._start(stream, head)
 
-    def _refuse_with(self, stream: Stream, reply: StatusReply, headers: Headers | None = None) -> None:
+    def _refuse_with(self, stream: Stream, reply: StatusReply) -> None:
         self.stats.record(OTHER_METHOD, 0.0, error=True)
-        self._refuse(stream, RESPONSE_HEAD + (headers or ()) + trailer_headers(reply))
+        self._refuse(stream, RESPONSE_HEAD + trailer_headers(reply))
 
     def _refuse(self, stream: Stream, headers: Headers) -> None:
         stream.send_headers(headers, end=True)
@@ -251,7 +254,9 @@ class Server:
 
     def _start(self, stream: Stream, head: RequestHead) -> None:
         route = self._routes[head.path]
-        call: ServerCall[Any, Any] = ServerCall(stream, route.method, head, self.config.max_message_size)
+        config = self.config
+        packed = config.compression is not None
+        call: ServerCall[Any, Any] = ServerCall(stream, route.method, head, config.max_message_size, packed=packed)
         loop = asyncio.get_running_loop()
         call.task = task = loop.create_task(self._serve(call, route), name=head.path)
         self._calls[task] = call

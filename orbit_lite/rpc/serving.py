@@ -23,7 +23,7 @@ from orbit_lite.rpc.framing import MessageReader, frame_message
 from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike
 from orbit_lite.rpc.method import Method, decoder
 from orbit_lite.rpc.status import ErrorCode
-from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset
+from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset, unpack
 from orbit_lite.rpc.timers import Timer
 
 __all__ = ["ServerCall"]
@@ -50,7 +50,11 @@ class ServerCall(Generic[Q, R]):
     _received = 0
     _sent = 0
 
-    def __init__(self, stream: Stream, method: Method, head: RequestHead, max_message_size: int) -> None:
+    def __init__(
+        self, stream: Stream, method: Method, head: RequestHead, max_message_size: int, *, packed: bool = False
+    ) -> None:
+        """packed: replies are compressed if the caller takes that."""
+        self._packed = packed and head.accepts_gzip
         self.method = method
         self._head = head
         self._stream = stream
@@ -68,7 +72,7 @@ class ServerCall(Generic[Q, R]):
 
     @cached_property
     def _reader(self) -> MessageReader:
-        return MessageReader(self._max_size)
+        return MessageReader(self._max_size, self._head.encoding)
 
     @cached_property
     def _sending(self) -> asyncio.Lock:
@@ -140,7 +144,7 @@ class ServerCall(Generic[Q, R]):
                 self._reader.end()
                 return None
             self._reader.feed(data)
-        return message
+        return await unpack(message, self._max_size) if self._reader.is_packed else message
 
     def __aiter__(self) -> AsyncIterator[Q]:
         return self
@@ -155,7 +159,7 @@ class ServerCall(Generic[Q, R]):
 
     async def send_initial_metadata(self, *, metadata: MetadataLike | Metadata | None = None) -> None:
         """Send the head of the response now; otherwise the first message does it. Raises MetadataError."""
-        headers = response_headers(metadata)
+        headers = response_headers(metadata, packed=self._packed)
         async with self._sending:
             if self._head_sent:
                 raise Internal("initial metadata was sent already")
@@ -167,7 +171,7 @@ class ServerCall(Generic[Q, R]):
         Raises ResourceExhausted over the size limit and SerializationError for what cannot be encoded; nothing of the
         message is sent then.
         """
-        framed = frame_message(self.method.encode_reply(message), self._max_size)
+        framed = frame_message(self.method.encode_reply(message), self._max_size, packed=self._packed)
         if not (self.method.server_streaming or self._head_sent or self._sent or self.is_over):
             # The caller can do nothing with the reply before it has the status: both leave together.
             self._sent = 1
@@ -177,7 +181,7 @@ class ServerCall(Generic[Q, R]):
             if self._sent and not self.method.server_streaming:
                 raise Internal("second reply to a unary call")
             if not self._head_sent:
-                self._send_head(RESPONSE_HEAD)
+                self._send_head(response_headers(packed=self._packed))
             self._sent += 1
             try:
                 await self._stream.share()
@@ -270,7 +274,7 @@ class ServerCall(Generic[Q, R]):
         if reply is None or self.is_over or not stream.receive_ended:
             return False
         try:
-            if not stream.send_reply(RESPONSE_HEAD, reply, OK_TRAILERS):
+            if not stream.send_reply(response_headers(packed=self._packed), reply, OK_TRAILERS):
                 return False
         except _BROKEN:
             pass  # the peer is gone; there is nobody to tell
@@ -283,7 +287,7 @@ class ServerCall(Generic[Q, R]):
         if reply is None or self.is_over:
             return
         async with self._sending:
-            self._send_head(RESPONSE_HEAD)
+            self._send_head(response_headers(packed=self._packed))
             try:
                 await self._stream.send_data(reply)
             except _BROKEN as error:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from orbit_lite.http2.errors import ErrorCode
 from orbit_lite.http2.fields import HeaderBlock
 from orbit_lite.http2.streams import Stream as Http2Stream
+from orbit_lite.rpc.compression import STEP, decompress
 from orbit_lite.rpc.context import Peer
 from orbit_lite.rpc.framing import whole_message
 from orbit_lite.rpc.metadata import Headers
@@ -23,12 +24,22 @@ from orbit_lite.rpc.metadata import Headers
 if TYPE_CHECKING:
     from orbit_lite.rpc.connection import Connection
 
-__all__ = ["ConnectionEnded", "Stream", "StreamReset"]
+__all__ = ["ConnectionEnded", "Stream", "StreamReset", "unpack"]
 
 #: Bytes that one stream hands to the transport, and messages that it sends or receives without having to wait, before
 #: others get a turn.
 SLICE = 64 * 1024
 BURST = 32
+
+
+async def unpack(packed: bytes, max_size: int) -> bytes:
+    """The content of a compressed message. Raises ResourceExhausted and Internal, see `decompress`."""
+    pieces = []
+    for piece in decompress(packed, max_size):
+        pieces.append(piece)
+        if len(piece) >= STEP:
+            await asyncio.sleep(0)
+    return b"".join(pieces)
 
 
 class StreamReset(Exception):
