@@ -47,6 +47,8 @@ _REMEMBERED = 4096
 _TURN_BYTES = 64 * 1024
 _TURN_REQUESTS = 32
 _SMALL = 256
+#: Smaller DATA than this grows by what comes right behind it.
+_MERGED = 4 * 1024
 #: DATA of requests and responses that are taken in one piece.
 _WHOLE = 16 * 1024
 _LAST_HEADERS = END_HEADERS | END_STREAM
@@ -544,15 +546,26 @@ class Connection:
             budgets.empty_frames = 0
         if stream.content_left is not None:
             self._count_content(stream, end - begin, ends=ends)
+        last = self._events[-1] if self._events and size < _SMALL else None
+        if isinstance(last, DataReceived) and last.stream is stream and len(last.data) < _MERGED:
+            # Small pieces that came together are one: they cost no more than their bytes.
+            if last.size < _SMALL:
+                budgets.small_data = max(0, budgets.small_data - _SMALL + last.size)
+            last.data += data[begin:end]
+            last.size += size
+            last.ends = ends
+            stored = last.size
+        else:
+            self._events.append(DataReceived(stream, data[begin:end], size, ends))
+            stored = size
         if ends:
             stream.can_receive = False
             if not stream.can_send:
                 self._finish(stream)
-        elif size < _SMALL:
-            budgets.small(size)
+        elif stored < _SMALL:
+            budgets.small(stored)
         elif budgets.small_data:
             budgets.small_data = max(0, budgets.small_data - size)
-        self._events.append(DataReceived(stream, data[begin:end], size, ends))
         probe = self._probe
         if probe is not None and size and probe.received(size):
             self.ping(PROBE)

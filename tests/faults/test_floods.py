@@ -18,6 +18,7 @@ SETTINGS_FRAMES = 200_000
 PINGS = 300_000
 EMPTY_FRAMES = 100_000
 ONE_BYTE_FRAMES = 60_000
+ONE_BYTE_PACKETS = 1000
 UPDATES = 200_000
 PRIORITIES = 200_000
 EMPTY_MESSAGES = 12_000
@@ -130,7 +131,6 @@ async def test_padding_is_given_back_to_flow_control(serve: Serve) -> None:
         await peer.send(
             peer.frame(DATA, PADDED, 1, b"\xff" + bytes(255)) + peer.frame(DATA, 0, 1, peer.message(b"\x0a\x02ab"))
         )
-        await asyncio.sleep(0)
     await peer.send(peer.data(1, b"", end=True))
     assert (await peer.end_of(1))["grpc-status"] == "0"
     assert attacked.target.messages == 600
@@ -147,12 +147,29 @@ async def test_empty_header_blocks_in_the_place_of_trailers(serve: Serve) -> Non
 
 
 async def test_one_byte_frames_that_nobody_reads(serve: Serve) -> None:
+    """Each in a packet of its own: what comes together is stored together, and costs no more than its bytes."""
+    attacked = await serve(http2={"connection_window": 65_535, "stream_window": 65_535, "adaptive_window": False})
+    peer = await attacked.connect()
+    await peer.send(peer.headers(1, peer.request("/test.Target/Hang")))
+    for _ in range(ONE_BYTE_PACKETS):
+        if not await peer.send(peer.data(1, b"x")):
+            break
+        for _ in range(3):
+            await asyncio.sleep(0)
+    goaway = await peer.goaway()
+    assert (goaway.code, goaway.debug) == (CALM, b"too_many_data_frames")
+
+
+async def test_one_byte_frames_that_come_together_are_bounded_by_their_window(serve: Serve) -> None:
     attacked = await serve()
     peer = await attacked.connect()
     await peer.send(peer.headers(1, peer.request("/test.Target/Hang")))
     await peer.flood(repeated(peer.data(1, b"x"), ONE_BYTE_FRAMES))
-    goaway = await peer.goaway()
-    assert (goaway.code, goaway.debug) == (CALM, b"too_many_data_frames")
+    await peer.send(peer.frame(PING, 0, 0, b"all read"))
+    await peer.next(PING)
+    (stream,) = [stream for one in attacked.server._connections for stream in one.streams.values() if stream.id == 1]
+    assert sum(len(data) for data, _ in stream._data) == ONE_BYTE_FRAMES
+    assert len(stream._data) < ONE_BYTE_FRAMES / 100
 
 
 async def test_empty_messages_are_served(serve: Serve) -> None:
