@@ -46,6 +46,8 @@ _REMEMBERED = 4096
 #: What one call of `receive` works through before others get their turn.
 _TURN_BYTES = 64 * 1024
 _TURN_REQUESTS = 32
+#: Gaps between stream ids that are remembered.
+_GAPS = 16
 _SMALL = 256
 #: Smaller DATA than this grows by what comes right behind it.
 _MERGED = 4 * 1024
@@ -81,6 +83,7 @@ class Connection:
         self._receive_window = config.connection_window
         self._unreturned = 0
         self._highest_inbound = 0
+        self._gaps: list[range] = []  # ids that the peer passed over: closed, but never opened (RFC 9113 §5.1.1)
         self._next_id = 1 if client else 2
         self._goaway_sent: int | None = None
         self._reset_ids: dict[int, None] = {}
@@ -490,7 +493,7 @@ class Connection:
         else:
             if (
                 flags != END_STREAM
-                or stream_id <= self._highest_inbound
+                or not self._highest_inbound < stream_id <= self._highest_inbound + 2
                 or not stream_id & 1
                 or head.plain != "request"
                 or self._goaway_sent is not None
@@ -588,6 +591,8 @@ class Connection:
         """A frame on a stream that is not open: legal only where it may have been under way when we reset it."""
         if self._is_idle(stream_id):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"{what} on idle stream {stream_id}")
+        if any(stream_id in gap for gap in self._gaps):
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"{what} on stream {stream_id}, which was passed over")
         if stream_id not in self._reset_ids:
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, f"{what} on closed stream {stream_id}")
 
@@ -676,6 +681,8 @@ class Connection:
 
     def _request(self, stream_id: int, flags: int, data: bytes) -> None:
         block = self._decoder.decode(data)
+        if stream_id > self._highest_inbound + 2 and len(self._gaps) < _GAPS:
+            self._gaps.append(range((self._highest_inbound + 1) | 1, stream_id, 2))
         self._highest_inbound = stream_id
         if self._goaway_sent is not None and stream_id > self._goaway_sent:
             self._remember(stream_id)  # the peer learns of it from the GOAWAY (RFC 9113 §6.8)
