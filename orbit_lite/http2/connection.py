@@ -377,7 +377,10 @@ class Connection:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the peer speaks HTTP/1.1, not HTTP/2")
             if self._waits_for_preface:
                 data = self._read_preface(data)
-            self._pending = data if len(data) < 9 else data[self._read_frames(data, events) :]
+            if len(data) < 9 or self._waits_for_preface:
+                self._pending = data
+            else:
+                self._pending = data[self._read_frames(data, events) :]
             self._budgets.waste(0)
         except ConnectionFault as fault:
             self._fail(fault)
