@@ -802,7 +802,8 @@ class Connection:
         if len(payload) != 8:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"PING of {len(payload)} bytes")
         if not flags & wire.ACK:
-            self._budgets.ping(self._now, has_streams=bool(self.streams))
+            if not self.is_client:  # servers may test an idle connection as often as they like (gRFC A9)
+                self._budgets.ping(self._now, has_streams=bool(self.streams))
             self._answer(wire.ping_frame(payload, ack=True))
         elif payload != PROBE:
             self._events.append(PingAcknowledged(payload))

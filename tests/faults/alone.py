@@ -37,7 +37,8 @@ class Target:
             "Deaf": (self.deaf, Cardinality.STREAM_STREAM),
         }
         return {
-            f"/test.Target/{name}": Handler(func, kind, StringValue, StringValue) for name, (func, kind) in kinds.items()
+            f"/test.Target/{name}": Handler(func, kind, StringValue, StringValue)
+            for name, (func, kind) in kinds.items()
         }
 
 

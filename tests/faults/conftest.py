@@ -347,9 +347,11 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[Attacked]]]:
 
     async def make(*, http2: dict[str, Any] | None = None, guard: Any = None, **options: Any) -> Attacked:
         target = Target()
-        server = Server([target], config=ServerConfig(**{"cancel_grace": 1.0, **options}), guard=guard)
-        if http2 is not None:
-            server._http2 = Http2Config(**http2)
+        limits = http2 or {}
+        if "preface_timeout" in limits:
+            options["handshake_timeout"] = limits["preface_timeout"]
+        config = ServerConfig(**{"cancel_grace": 1.0, "http2": Http2Config(**limits), **options})
+        server = Server([target], config=config, guard=guard)
         await server.start("127.0.0.1", 0)
         attacked = Attacked(server, target, Channel("127.0.0.1", server.port))
         await attacked.call()

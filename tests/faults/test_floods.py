@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.faults.conftest import Attacked, Peer
+    from tests.faults.conftest import Attacked
 
 Serve = Callable[..., Awaitable["Attacked"]]
 
@@ -256,12 +256,14 @@ async def test_a_mixture_below_each_limit_meets_the_last_one(serve: Serve) -> No
     attacked = await serve()
     peer = await attacked.connect()
     await peer.send(peer.headers(1, peer.request("/test.Target/Hang")))
-    piece = b"".join([
-        peer.frame(0x42, 0, 0, bytes(8000)),
-        peer.frame(PING, ACK, 0, b"12345678"),
-        peer.frame(0xA, 0, 0, bytes(8000)),
-        peer.frame(0xC, 0, 1, bytes(100)),
-    ])
+    piece = b"".join(
+        [
+            peer.frame(0x42, 0, 0, bytes(8000)),
+            peer.frame(PING, ACK, 0, b"12345678"),
+            peer.frame(0xA, 0, 0, bytes(8000)),
+            peer.frame(0xC, 0, 1, bytes(100)),
+        ]
+    )
     await peer.flood([piece, peer.window(1, 1)] * 900)
     goaway = await peer.goaway()
     assert (goaway.code, goaway.debug) == (CALM, b"too_many_bytes")

@@ -69,10 +69,12 @@ async def test_a_string_that_never_ends_is_not_waited_for(serve: Serve) -> None:
     attacked = await serve()
     peer = await attacked.connect()
     literal = b"\x00\x01a\x7f" + bytes.fromhex("81ffff3f")  # a value of about 2^27 bytes
-    await peer.flood([
-        peer.frame(HEADERS, 0, 1, literal),
-        *[peer.frame(CONTINUATION, 0, 1, b"x" * 16_384)] * LARGE_CONTINUATIONS,
-    ])
+    await peer.flood(
+        [
+            peer.frame(HEADERS, 0, 1, literal),
+            *[peer.frame(CONTINUATION, 0, 1, b"x" * 16_384)] * LARGE_CONTINUATIONS,
+        ]
+    )
     assert (await peer.goaway()).code == CALM
 
 
@@ -267,15 +269,34 @@ async def test_a_timeout_of_the_grammar_is_taken(serve: Serve, timeout: str) -> 
 
 @pytest.mark.parametrize(
     "timeout",
-    ["", "S", "1", "1s", "-1S", "+1S", "1 S", " 1S", "1S ", "1_0S", "0x1S", "1.5S", "123456789S", "1e3S", "\xb2S", "1SS"],
+    [
+        "",
+        "S",
+        "1",
+        "1s",
+        "-1S",
+        "+1S",
+        "1 S",
+        " 1S",
+        "1S ",
+        "1_0S",
+        "0x1S",
+        "1.5S",
+        "123456789S",
+        "1e3S",
+        "\xb2S",
+        "1SS",
+    ],
 )
 async def test_any_other_timeout_is_an_error_and_no_handler_runs(serve: Serve, timeout: str) -> None:
     attacked = await serve()
     peer = await attacked.connect()
-    block = peer.encoder.encode([
-        *[(name, value, True) for name, value in peer.request("/test.Target/Counted")],
-        (b"grpc-timeout", timeout.encode("latin-1"), True),
-    ])
+    block = peer.encoder.encode(
+        [
+            *[(name, value, True) for name, value in peer.request("/test.Target/Counted")],
+            (b"grpc-timeout", timeout.encode("latin-1"), True),
+        ]
+    )
     await peer.send(peer.frame(HEADERS, END_HEADERS, 1, block) + peer.data(1, peer.message(), end=True))
     end = await peer.end_of(1)
     assert end.get("grpc-status") in {"13", "3"} or end.get("reset") == str(PROTOCOL)

@@ -97,9 +97,7 @@ async def test_data_after_the_end_is_charged_like_a_reset(serve: Serve) -> None:
     attacked = await serve()
     peer = await attacked.connect()
     head = peer.request("/test.Target/Stubborn")
-    await peer.flood(
-        peer.headers(stream_id, head, end=True) + peer.data(stream_id, b"more") for stream_id in ids(ENDS)
-    )
+    await peer.flood(peer.headers(stream_id, head, end=True) + peer.data(stream_id, b"more") for stream_id in ids(ENDS))
     goaway = await peer.goaway()
     assert goaway.code in {CALM, 0x5}  # either the budget, or the connection at once
     assert attacked.target.most_alive <= MAX_STREAMS

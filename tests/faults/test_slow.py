@@ -203,9 +203,7 @@ async def test_a_window_that_stays_shut_ends_the_streams(serve: Serve, path: str
 async def test_a_window_that_opens_byte_by_byte_keeps_its_own_handler_only(serve: Serve) -> None:
     attacked = await serve()
     peer = await attacked.connect(settings=[(0x4, 1)])
-    await peer.send(
-        peer.headers(1, peer.request("/test.Target/Pour")) + peer.data(1, peer.message(), end=True)
-    )
+    await peer.send(peer.headers(1, peer.request("/test.Target/Pour")) + peer.data(1, peer.message(), end=True))
     for _ in range(200):
         assert len((await peer.next(DATA)).payload) <= 1
         await peer.send(peer.window(1, 1))
