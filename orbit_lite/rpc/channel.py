@@ -13,19 +13,21 @@ import platform
 import ssl as tls
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TypeVar
 
-from orbit_lite.errors import ConnectError
+from orbit_lite.errors import ConnectError, OrbitError
 from orbit_lite.rpc.call import RequestHeads
 from orbit_lite.rpc.client import ClientCall
 from orbit_lite.rpc.config import SHORTEST_KEEP_ALIVE, TransportConfig, check_compression
 from orbit_lite.rpc.connection import Connection, ConnectionSettings
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.endpoint import Endpoint
+from orbit_lite.rpc.interceptors import Interceptor
 from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike, as_metadata
 from orbit_lite.rpc.method import Cardinality, method_of
+from orbit_lite.rpc.redial import INITIAL, backoff
 from orbit_lite.rpc.stream import ConnectionEnded, Stream
 from orbit_lite.rpc.timers import Timers
 
@@ -53,7 +55,10 @@ class Channel:
 
     host, port: by default 127.0.0.1 and 50051. path: a Unix socket instead. ssl: True for the system's certificate
     authorities, or a context (which is set to negotiate h2). compression: "gzip" for requests, which Orbit-RS does not
-    take; compressed replies are always taken.
+    take; compressed replies are always taken. wait_for_ready: calls wait for a server that cannot be reached, as long
+    as their deadline allows. interceptors: around every call, the first one outermost. redial_initial: seconds after
+    which an address that could not be reached is tried again; it grows to two minutes, and until then calls fail at
+    once.
     """
 
     def __init__(
@@ -65,6 +70,9 @@ class Channel:
         ssl: tls.SSLContext | bool | None = None,
         config: TransportConfig | None = None,
         compression: str | None = None,
+        wait_for_ready: bool = False,
+        interceptors: Sequence[Interceptor] = (),
+        redial_initial: float = INITIAL,
     ) -> None:
         if path is not None and (host is not None or port is not None):
             raise ValueError("path: a channel has either a path or a host and port")
@@ -74,7 +82,13 @@ class Channel:
         else:
             self.endpoint = Endpoint(host or "127.0.0.1", 50051 if port is None else port, tls=bool(ssl))
         self._ssl = _client_context(ssl)
+        self.interceptors = tuple(interceptors)
+        self.wait_for_ready = wait_for_ready
         self._connection: Connection | None = None
+        self._redial_initial = redial_initial
+        self._delays = backoff(initial=redial_initial)
+        self._next_dial = 0.0  # by the loop's time; after a failure
+        self._last_failure = ""
         self._connections: set[Connection] = set()
         self._dialling: asyncio.Task[Connection] | None = None
         self._closed = False
@@ -120,7 +134,10 @@ class Channel:
         pairs = as_metadata(metadata)
         if timeout is None and deadline is None and method.is_unary:
             timeout = self.config.request_timeout
-        return ClientCall(self, method, pairs, Deadline.for_call(timeout, deadline))
+        call: ClientCall[Q, R] = ClientCall(self, method, pairs, Deadline.for_call(timeout, deadline))
+        if self.wait_for_ready:
+            call.wait_for_ready = True
+        return call
 
     def open_at_once(self, headers: Headers, data: bytes) -> Stream | None:
         """For calls: a stream with a whole request on it, unless something makes it wait: then use `open_stream`."""
@@ -131,6 +148,9 @@ class Channel:
         """For calls: a stream on a live connection, dialling if need be. Raises ConnectError and ConnectionEnded."""
         connection = self._connection
         if connection is None or not connection.is_open:
+            wait = self._next_dial - asyncio.get_running_loop().time()
+            if wait > 0 and self._dialling is None and not self._closed:
+                raise ConnectError(f"{self._last_failure}; it is tried again in {wait:.1f} s", peer=self.peer_name)
             connection = await self._connect()
         return await connection.open_stream(headers, end=end)
 
@@ -222,8 +242,14 @@ class Channel:
 
     def _dialled(self, task: asyncio.Task[Connection]) -> None:
         self._dialling = None
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.debug("dial of %s failed: %s", self.endpoint, error)
+        if task.cancelled():
+            return
+        if (error := task.exception()) is None:
+            self._delays = backoff(initial=self._redial_initial)
+            return
+        log.debug("dial of %s failed: %s", self.endpoint, error)
+        self._last_failure = error.message if isinstance(error, OrbitError) else "cannot connect"
+        self._next_dial = asyncio.get_running_loop().time() + next(self._delays)
 
     async def _dial(self) -> Connection:
         connection: Connection | None = None

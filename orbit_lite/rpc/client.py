@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from functools import cached_property
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar, cast
 
-from orbit_lite.errors import ConnectionLost, Executed, InternalError, OrbitError, Status
+from orbit_lite.errors import ConnectError, ConnectionLost, Executed, InternalError, OrbitError, Status
 from orbit_lite.rpc.call import Outcome, encoding_of, read_outcome, read_response
 from orbit_lite.rpc.compression import IDENTITY
 from orbit_lite.rpc.context import Peer
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.errors import Cancelled, DeadlineExceeded, Internal, rpc_error
 from orbit_lite.rpc.framing import MessageReader, frame_message
-from orbit_lite.rpc.metadata import Headers, Metadata
+from orbit_lite.rpc.interceptors import Interceptor
+from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike, as_metadata
 from orbit_lite.rpc.method import Method, decoder
+from orbit_lite.rpc.redial import backoff
 from orbit_lite.rpc.status import ErrorCode, status_of_reset
 from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset, unpack
 from orbit_lite.rpc.timers import Timer, Timers
@@ -48,6 +50,8 @@ class Caller(Protocol):
     def max_message_size(self) -> int: ...
     @property
     def packed(self) -> bool: ...
+    @property
+    def interceptors(self) -> Sequence[Interceptor]: ...
 
     def timers(self) -> Timers: ...
     def request_headers(self, path: str, timeout: float | None, metadata: Metadata) -> Headers: ...
@@ -80,12 +84,25 @@ class ClientCall(Generic[Q, R]):
     _ended = False
     _owner: asyncio.Task[object] | None = None
     _timer: Timer | None = None
+    _framed: bytes | None = None  # a unary request, kept in case that it has to be sent again
+    _around: AsyncExitStack | None = None
+    #: Wait for a server that cannot be reached, as long as the deadline allows, instead of failing.
+    wait_for_ready = False
 
     def __init__(self, caller: Caller, method: Method, metadata: Metadata, deadline: Deadline | None) -> None:
         self.method = method
         self.deadline = deadline
         self._caller = caller
         self._metadata = metadata
+
+    @property
+    def metadata(self) -> Metadata:
+        """What goes with the request. Interceptors may replace it before the call is sent."""
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, metadata: MetadataLike | Metadata) -> None:
+        self._metadata = as_metadata(metadata)
 
     @cached_property
     def _reader(self) -> MessageReader:
@@ -119,8 +136,10 @@ class ClientCall(Generic[Q, R]):
         since nobody waits for it; tasks other than the call's own are told by a Cancelled error, so that they stop.
         """
         framed = self._frame(message)
-        if self.method.is_unary and self._send_at_once(framed):
-            return
+        if self.method.is_unary:
+            self._framed = framed
+            if self._send_at_once(framed):
+                return
         self._watch_sender()
         async with self._sending:
             if self._ended:
@@ -181,7 +200,7 @@ class ClientCall(Generic[Q, R]):
                 raise self._deadline_error(Executed.NO)
             try:
                 async with asyncio.timeout(None if self.deadline is None else self.deadline.remaining()):
-                    self._stream = await self._caller.open_stream(self._headers, end=end)
+                    self._stream = await self._open_stream(end=end)
             except TimeoutError as error:
                 if isinstance(error, OrbitError):
                     raise
@@ -190,6 +209,16 @@ class ClientCall(Generic[Q, R]):
         if self._failure is not None:  # cancelled meanwhile
             self._stream.reset(ErrorCode.CANCEL, self._failure)
             raise self._failure
+
+    async def _open_stream(self, *, end: bool) -> Stream:
+        delays = backoff()
+        while True:
+            try:
+                return await self._caller.open_stream(self._headers, end=end)
+            except ConnectError as error:
+                if not self.wait_for_ready or not error.retryable:
+                    raise
+                await asyncio.sleep(next(delays))
 
     def _headers(self) -> Headers:
         timeout = None if self.deadline is None else self.deadline.remaining()
@@ -241,12 +270,13 @@ class ClientCall(Generic[Q, R]):
         """
         if self.method.is_unary and self._received == 0:
             stream = self._stream
-            if stream is not None and not stream.receive_ended and stream.failure is None and self._failure is None:
+            if stream is not None and not stream.receive_ended and self._failure is None:
                 self._start_timer()
                 try:
                     await stream.wait()
                 except (StreamReset, ConnectionEnded) as error:
-                    self._fail(error)
+                    if not await self._send_again(stream, error):
+                        self._fail(error)
             if (message := self._take_whole()) is not None:
                 self._received = 1
                 try:
@@ -266,6 +296,23 @@ class ClientCall(Generic[Q, R]):
             if self._received > 1 and not self.method.server_streaming:
                 raise Internal("the server sent more than one reply")
             return self._read(message)
+
+    async def _send_again(self, stream: Stream, error: Exception) -> bool:
+        """Send a unary request that the peer surely did not look at once more, on another connection if there is one.
+
+        gRFC A6 calls this a transparent retry: it does not count as an attempt.
+        """
+        unseen = isinstance(error, ConnectionEnded) and not error.processed
+        refused = isinstance(error, StreamReset) and error.by_peer and error.code == ErrorCode.REFUSED_STREAM
+        framed, self._framed = self._framed, None
+        if framed is None or stream.head is not None or not (unseen or refused) or self._failure is not None:
+            return False
+        stream.release()
+        self._stream = None
+        await self._open()
+        await self._send(framed, end=True)
+        self._ended = True
+        return True
 
     def _read(self, message: bytes) -> R:
         try:
@@ -331,10 +378,18 @@ class ClientCall(Generic[Q, R]):
 
     async def __aenter__(self) -> ClientCall[Q, R]:
         self._owner = asyncio.current_task()
+        if self._caller.interceptors:
+            await self._enter_interceptors()
         self._caller.call_started()
         if not self.method.is_unary:
             self._start_timer()
         return self
+
+    async def _enter_interceptors(self) -> None:
+        async with AsyncExitStack() as around:
+            for interceptor in self._caller.interceptors:
+                await around.enter_async_context(interceptor(self))
+            self._around = around.pop_all()
 
     def _start_timer(self) -> None:
         """Watch over the deadline: of a unary call from its first wait on."""
@@ -344,6 +399,15 @@ class ClientCall(Generic[Q, R]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._around is not None:
+            async with self._around:
+                await self._leave(error)
+                if error is not None:
+                    raise error
+        else:
+            await self._leave(error)
+
+    async def _leave(self, error: BaseException | None) -> None:
         try:
             if error is None and self._outcome is None and self._is_about_to_end():
                 await self.recv_trailing_metadata()

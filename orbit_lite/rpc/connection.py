@@ -37,6 +37,8 @@ log = logging.getLogger("orbit_lite.rpc")
 
 OUTPUT_LIMIT = 4 << 20
 TOO_MANY_PINGS = b"too_many_pings"
+#: Seconds between the two GOAWAYs of a retirement: longer than a round trip, so that no stream crosses the second.
+RETIREMENT = 0.5
 #: Messages after which what was collected is sent.
 BATCH = 8
 
@@ -71,8 +73,8 @@ class Connection(asyncio.Protocol):
         self.peer = Peer()
         self.ended: ConnectionEnded | None = None
         self.goaway: events.GoAwayReceived | None = None
-        #: When the last stream was released, or the connection was made.
-        self.idle_since = self.loop.time()
+        #: When the last stream was released, or the connection was made; by the loop's time.
+        self.idle_since = self.made_at = self.loop.time()
         self._accept = accept
         self._on_start = on_start
         self._on_end = on_end
@@ -88,6 +90,8 @@ class Connection(asyncio.Protocol):
         self._offers = 0  # places that were offered to waiters and not taken yet
         self._last_received = self.idle_since
         self._more: asyncio.Handle | None = None
+        self.is_retiring = False
+        self._retirement: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._alive_timer: asyncio.TimerHandle | None = None
         self._ping_timer: asyncio.TimerHandle | None = None
@@ -98,6 +102,11 @@ class Connection(asyncio.Protocol):
     def is_open(self) -> bool:
         """Whether new streams may be opened."""
         return self.ended is None and self.goaway is None and self._ready.done()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody uses the connection."""
+        return not self.streams
 
     @property
     def has_closed(self) -> bool:
@@ -256,7 +265,7 @@ class Connection(asyncio.Protocol):
             self.idle_since = self._last_received
         if self._places:
             self._offer_places()
-        if self.goaway is not None:
+        if self.goaway is not None or self.is_retiring:
             self._end_if_idle()
 
     def open_at_once(self, headers: Headers, data: bytes) -> Stream | None:
@@ -299,6 +308,18 @@ class Connection(asyncio.Protocol):
 
     # ---------------------------------------------------------------- closing
 
+    def retire(self) -> None:
+        """Let the peer go elsewhere without losing a call: warn it, wait, then take no more (RFC 9113 §6.8)."""
+        if not self.is_retiring:
+            self.is_retiring = True
+            self.go_away(final=False)
+            self._retirement = self.loop.call_later(RETIREMENT, self._retire_now)
+
+    def _retire_now(self) -> None:
+        self.go_away(final=True)
+        if not self.streams:
+            self.close("retired")
+
     def go_away(self, *, final: bool) -> None:
         """Tell the peer to open no more streams: first as a warning, then with the last id that we took."""
         if self.ended is None:
@@ -324,7 +345,14 @@ class Connection(asyncio.Protocol):
             self.flush()
         self.ended = ConnectionEnded(reason, by_us=code is ErrorCode.NO_ERROR)
         log.debug("= %s", self)
-        for timer in (self._timer, self._alive_timer, self._ping_timer, self._more, self._turn):
+        for timer in (
+            self._timer,
+            self._alive_timer,
+            self._ping_timer,
+            self._more,
+            self._turn,
+            self._retirement,
+        ):
             if timer is not None:
                 timer.cancel()
         if not self._ready.done():
@@ -412,9 +440,13 @@ class Connection(asyncio.Protocol):
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:
-        # A client has nothing more to do here; of a server's connection the client decides.
-        if self.settings.client and self.goaway is not None and not self.streams:
+        # A client has nothing more to do here; of a server's connection the client decides, unless it was retired.
+        if self.streams:
+            return
+        if self.settings.client and self.goaway is not None:
             self._end("closed after the peer's GOAWAY")
+        elif self.is_retiring and self._retirement is not None and self._retirement.when() <= self.loop.time():
+            self._end("retired", ErrorCode.NO_ERROR)
 
     def _goaway_text(self) -> str:
         if self.goaway is None:

@@ -12,7 +12,7 @@ import dataclasses
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -23,6 +23,7 @@ from orbit_lite.rpc.channel import USER_AGENT
 from orbit_lite.rpc.config import PoolConfig, TransportConfig
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.endpoint import Endpoint
+from orbit_lite.rpc.interceptors import Interceptor
 from orbit_lite.rpc.metadata import Headers
 from orbit_lite.rpc.retry import RetryBudget
 from orbit_lite.rpc.stream import Stream
@@ -79,6 +80,7 @@ class PoolEndpoint:
         *,
         budget: RetryBudget,
         channel_factory: ChannelFactory,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         self.endpoint = endpoint
         self.config = config
@@ -95,6 +97,7 @@ class PoolEndpoint:
         self._is_closed = False
         self.heads = RequestHeads("https" if endpoint.tls else "http", endpoint.authority, USER_AGENT)
         self._timers: Timers | None = None
+        self.interceptors = interceptors
 
     def timers(self) -> Timers:
         """What watches over the deadlines of calls; belongs to the running event loop."""

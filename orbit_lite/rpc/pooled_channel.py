@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from orbit_lite.rpc.client import ClientCall
 from orbit_lite.rpc.deadline import Deadline, current_deadline
 from orbit_lite.rpc.endpoint import Endpoint
 from orbit_lite.rpc.errors import DeadlineExceeded
+from orbit_lite.rpc.interceptors import Interceptor
 from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike, as_metadata
 from orbit_lite.rpc.method import Cardinality, Method, method_of
 from orbit_lite.rpc.pool_endpoint import PoolableChannel, PoolEndpoint
@@ -105,10 +106,15 @@ class PooledChannel:
         return slot, stream
 
     async def open_stream(
-        self, headers: Callable[[], Headers], *, end: bool, deadline: Deadline | None
+        self,
+        headers: Callable[[], Headers],
+        *,
+        end: bool,
+        deadline: Deadline | None,
+        avoid: Slot[PoolableChannel] | None = None,
     ) -> tuple[Slot[PoolableChannel], Stream]:
         """For calls: a connection, to be given back, and a stream on it. Raises ConnectError, OverloadedError."""
-        slot = self.last = await self._endpoint.acquire(self._avoid, deadline)
+        slot = self.last = await self._endpoint.acquire(avoid or self._avoid, deadline)
         try:
             return slot, await slot.channel.open_stream(headers, end=end)
         except BaseException:
@@ -141,6 +147,10 @@ class _PooledCaller:
     def packed(self) -> bool:
         return self.pool_endpoint.heads.packed
 
+    @property
+    def interceptors(self) -> Sequence[Interceptor]:
+        return self.pool_endpoint.interceptors
+
     def timers(self) -> Timers:
         return self.pool_endpoint.timers()
 
@@ -155,7 +165,10 @@ class _PooledCaller:
         return stream
 
     async def open_stream(self, headers: Callable[[], Headers], *, end: bool) -> Stream:
-        self._slot, stream = await self._channel.open_stream(headers, end=end, deadline=self._deadline)
+        failed, self._slot = self._slot, None
+        if failed is not None:  # the call is sent again
+            self.pool_endpoint.release(failed)
+        self._slot, stream = await self._channel.open_stream(headers, end=end, deadline=self._deadline, avoid=failed)
         return stream
 
     def call_started(self) -> None:

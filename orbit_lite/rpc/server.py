@@ -17,7 +17,7 @@ import os
 import socket
 import ssl as tls
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, cast
@@ -32,11 +32,13 @@ from orbit_lite.rpc.connection import Connection, ConnectionSettings
 from orbit_lite.rpc.context import CallContext, enter_call
 from orbit_lite.rpc.errors import EXECUTED_METADATA, StatusReply
 from orbit_lite.rpc.failures import status_of
+from orbit_lite.rpc.interceptors import Interceptor
 from orbit_lite.rpc.metadata import Headers
 from orbit_lite.rpc.method import Cardinality, Method
 from orbit_lite.rpc.serving import ServerCall
 from orbit_lite.rpc.stream import Stream
 from orbit_lite.rpc.timers import Timers
+from orbit_lite.rpc.upkeep import Upkeep
 from orbit_lite.telemetry.metrics import OTHER_METHOD, CallStats
 
 __all__ = ["DrainResult", "Server"]
@@ -91,14 +93,16 @@ class Server:
         *,
         config: ServerConfig | None = None,
         guard: Callable[[CallContext], None] | None = None,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         """Raises ConfigurationError when two handlers serve the same method.
 
         guard: asked before each handler, with the registered path and never the peer's spelling of it; what it raises
-        is the answer, and the handler does not run.
+        is the answer, and the handler does not run. interceptors: around every handler, the first one outermost.
         """
         self.config = config or ServerConfig()
         self._guard = guard
+        self._interceptors = tuple(interceptors)
         self._http2 = dataclasses.replace(
             self.config.http2 or Http2Config(),
             max_concurrent_streams=self.config.max_concurrent_streams,
@@ -116,6 +120,8 @@ class Server:
         self._closing = False
         self._closed = asyncio.Event()
         self._wheel: Timers | None = None
+        self._upkeep = Upkeep(self.config)
+        self._look: asyncio.TimerHandle | None = None
 
     def _add(self, mapping: Mapping[str, Handler]) -> None:
         for path, handler in mapping.items():
@@ -220,10 +226,22 @@ class Server:
 
     def _started(self, connection: Connection) -> None:
         self._connections.add(connection)
+        self._upkeep.make_room(self._connections, connection, len(self._connections))
+        if self._look is None:
+            self._look_again()
         if self._closing:  # it was in its TLS handshake meanwhile
             connection.close("the server was closed")
         elif self._draining:
             connection.go_away(final=False)
+
+    def _look_again(self) -> None:
+        """Keep an eye on idle and old connections while there are any."""
+        self._look = None
+        loop = asyncio.get_running_loop()
+        self._upkeep.look(self._connections, loop.time())
+        interval = self._upkeep.interval
+        if interval is not None and self._connections and not self._closing:
+            self._look = loop.call_later(interval, self._look_again)
 
     # ---------------------------------------------------------------- calls
 
@@ -272,7 +290,10 @@ class Server:
                 call.timer = self._timers().start(deadline.at, call.expire)
             if self._guard is not None:
                 self._guard(call.context)
-            await route.func(call)
+            if self._interceptors:
+                await self._intercepted(call, route)
+            else:
+                await route.func(call)
             if not call.finish_at_once():
                 await call.flush_reply()
                 call.finish(call.ok())
@@ -289,6 +310,12 @@ class Server:
                 log.debug("handler of %s ended with %r after its call was over", call.method.path, error)
         finally:
             self._ended(call)
+
+    async def _intercepted(self, call: ServerCall[Any, Any], route: _Route) -> None:
+        async with contextlib.AsyncExitStack() as around:
+            for interceptor in self._interceptors:
+                await around.enter_async_context(interceptor(call))
+            await route.func(call)
 
     def _ended(self, call: ServerCall[Any, Any]) -> None:
         del self._calls[call.task]
@@ -337,6 +364,8 @@ class Server:
         if self._closing:
             return
         self._closing = True
+        if self._look is not None:
+            self._look.cancel()
         self._stop_listening()
         self._end_calls(list(self._calls), "the server is shutting down")
         for connection in list(self._connections):
