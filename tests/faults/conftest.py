@@ -335,7 +335,7 @@ class Attacked:
     async def settle(self) -> None:
         """Until no handler runs."""
         async with asyncio.timeout(PATIENCE):
-            while self.server.in_flight:
+            while self.server.in_flight:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
 
 
@@ -369,7 +369,7 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[Attacked]]]:
         await asyncio.wait([victim])
         fresh = Channel("127.0.0.1", attacked.server.port)
         async with asyncio.timeout(PATIENCE):
-            while attacked.server.in_flight:
+            while attacked.server.in_flight:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
         attacked.channel.close()
         await attacked.channel.wait_closed()

@@ -61,6 +61,11 @@ async def answer(peer: Peer, stream_id: int, text: bytes = b"\x0a\x02ok") -> Non
     await peer.send(head + peer.data(stream_id, peer.message(text)) + tail)
 
 
+def name_of(attack: Any) -> str:
+    """How a test is called."""
+    return str(attack.__name__)
+
+
 class Script:
     """Attacks the first connection; serves all others as a good server does. Counts what it saw."""
 
@@ -114,7 +119,7 @@ async def _enable_push(peer: Peer, stream_id: int) -> None:
 @pytest.mark.parametrize(
     "attack",
     [_push, _headers_of_a_stream_that_nobody_opened, _stream_of_its_own, _enable_push],
-    ids=lambda a: a.__name__,
+    ids=name_of,
 )
 async def test_what_a_server_may_not_do_ends_the_connection(hostile: Hostile, attack: Any) -> None:
     script = Script(attack)
@@ -179,7 +184,7 @@ async def _unknown(peer: Peer, stream_id: int) -> None:
 @pytest.mark.parametrize(
     "attack",
     [_continuations, _empty_continuations, _bomb, _settings, _pings, _interim, _empty_data, _unknown],
-    ids=lambda attack: attack.__name__,
+    ids=name_of,
 )
 async def test_a_flood_ends_the_connection_and_the_client_goes_on(hostile: Hostile, attack: Any) -> None:
     script = Script(attack)
@@ -292,9 +297,7 @@ async def _interim_drip(peer: Peer, stream_id: int) -> None:
         await asyncio.sleep(SHORT / 10)
 
 
-@pytest.mark.parametrize(
-    "attack", [_silence, _window_of_zero, _drip, _interim_drip], ids=lambda attack: attack.__name__
-)
+@pytest.mark.parametrize("attack", [_silence, _window_of_zero, _drip, _interim_drip], ids=name_of)
 async def test_a_deadline_holds_against_a_slow_server(hostile: Hostile, attack: Any) -> None:
     resets: list[int] = []
 
@@ -380,8 +383,9 @@ async def test_a_call_learns_that_the_server_asked_for_calm(hostile: Hostile) ->
         await peer.next(HEADERS)
         await peer.send(peer.frame(GOAWAY, 0, 0, (1).to_bytes(4, "big") + CALM.to_bytes(4, "big") + b"calm"))
 
+    channel = await hostile(script)
     with pytest.raises(ResourceExhausted):
-        await unary(await hostile(script))
+        await unary(channel)
 
 
 @pytest.mark.parametrize("code", [0x7, 0x8, 0xB])
