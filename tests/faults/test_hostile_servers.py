@@ -341,10 +341,14 @@ async def test_a_large_request_to_a_window_of_zero_ends_with_its_deadline(hostil
         await peer.until_closed()
 
     channel = await hostile(script)
-    with pytest.raises(DeadlineExceeded):
+
+    async def send() -> None:
         async with channel.request(PATH, Cardinality.STREAM_STREAM, StringValue, StringValue, timeout=SHORT) as call:
             while True:
                 await call.send_message(StringValue("x" * 100_000))
+
+    with pytest.raises(DeadlineExceeded):
+        await send()
 
 
 # ---------------------------------------------------------------- going away
