@@ -220,11 +220,13 @@ class HeaderEncoder:
         size = min(size, TABLE_SIZE)
         if size == self._limit:
             return
-        if self._limit:
-            # Down to nothing first: what the peer keeps of the old table is then known to both.
-            self._start().header_table_size = 0
+        encoder = self._start()
+        # Down to nothing first: what the peer keeps of the old table is then known to both.
+        encoder.header_table_size = 0
         if size:
-            self._start().header_table_size = size
+            encoder.header_table_size = size
+        # However often it changed before the next block: two updates at most (RFC 7541 §4.2).
+        encoder.table_size_changes[:] = [0, size] if size else [0]
         self._limit = size
         self._known.clear()
         self._entered.clear()
