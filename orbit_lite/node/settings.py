@@ -65,12 +65,15 @@ _KINDS: dict[object, Kind] = {
     frozenset[Status]: values.STATUSES,
 }
 _KIND_OF_FIELD = {
+    "compression": values.optional(values.choice({"gzip": "gzip"})),
     "max_message_size": values.SIZE,
     "retry_backoff_multiplier": values.NUMBER,
     "jitter": values.NUMBER,
     "budget_tokens": values.NUMBER,
     "budget_ratio": values.NUMBER,
 }
+#: Too detailed for a file: to be set by those who embed a node.
+_FOR_PROGRAMS = frozenset({"http2"})
 #: Orbit-RS's own variables.
 _ORBIT_RS = {
     "transport.max_connections_per_endpoint": "ORBIT_MAX_CONNECTIONS",
@@ -82,6 +85,8 @@ def _section(attribute: str, key: str, prefix: str) -> list[Setting]:
     hints = typing.get_type_hints(SECTIONS[attribute])
     settings = []
     for field in dataclasses.fields(SECTIONS[attribute]):
+        if field.name in _FOR_PROGRAMS:
+            continue
         path = f"{attribute}.{field.name}"
         kind = _KIND_OF_FIELD.get(field.name) or _KINDS[hints[field.name]]
         variables = (f"{prefix}{field.name.upper()}", *filter(None, (_ORBIT_RS.get(path),)))

@@ -121,6 +121,13 @@ class Assignment(Generic[C]):
         self.waiting.append(waiter)
         return waiter
 
+    def take(self, now: float) -> Slot[C] | None:
+        """A call begins, as in `ask`, if nothing makes it wait."""
+        self._sweep(now)
+        if self.waiting or (slot := self._best(now, None)) is None:
+            return None
+        return self._take(slot, now)
+
     def leave(self, waiter: Waiter[C], now: float) -> None:
         """The caller waits no more; a connection that it was granted meanwhile goes to the next."""
         if waiter.slot is not None:

@@ -13,19 +13,23 @@ import platform
 import ssl as tls
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TypeVar
 
-from orbit_lite.errors import ConnectError
+from orbit_lite.errors import ConnectError, OrbitError
+from orbit_lite.rpc.call import RequestHeads
 from orbit_lite.rpc.client import ClientCall
-from orbit_lite.rpc.config import SHORTEST_KEEP_ALIVE, TransportConfig
+from orbit_lite.rpc.config import SHORTEST_KEEP_ALIVE, TransportConfig, check_compression
 from orbit_lite.rpc.connection import Connection, ConnectionSettings
-from orbit_lite.rpc.deadline import Deadline, current_deadline
+from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.endpoint import Endpoint
-from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike
-from orbit_lite.rpc.method import Cardinality, Method
+from orbit_lite.rpc.interceptors import Interceptor
+from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike, as_metadata
+from orbit_lite.rpc.method import Cardinality, method_of
+from orbit_lite.rpc.redial import INITIAL, backoff
 from orbit_lite.rpc.stream import ConnectionEnded, Stream
+from orbit_lite.rpc.timers import Timers
 
 __all__ = ["Channel"]
 
@@ -50,7 +54,11 @@ class Channel:
     """Calls to one server. Use it as `async with Channel(host, port) as channel`, or `close` it in the end.
 
     host, port: by default 127.0.0.1 and 50051. path: a Unix socket instead. ssl: True for the system's certificate
-    authorities, or a context (which is set to negotiate h2).
+    authorities, or a context (which is set to negotiate h2). compression: "gzip" for requests, which Orbit-RS does not
+    take; compressed replies are always taken. wait_for_ready: calls wait for a server that cannot be reached, as long
+    as their deadline allows. interceptors: around every call, the first one outermost. redial_initial: seconds after
+    which an address that could not be reached is tried again; it grows to two minutes, and until then calls fail at
+    once.
     """
 
     def __init__(
@@ -61,6 +69,10 @@ class Channel:
         path: str | None = None,
         ssl: tls.SSLContext | bool | None = None,
         config: TransportConfig | None = None,
+        compression: str | None = None,
+        wait_for_ready: bool = False,
+        interceptors: Sequence[Interceptor] = (),
+        redial_initial: float = INITIAL,
     ) -> None:
         if path is not None and (host is not None or port is not None):
             raise ValueError("path: a channel has either a path or a host and port")
@@ -70,12 +82,25 @@ class Channel:
         else:
             self.endpoint = Endpoint(host or "127.0.0.1", 50051 if port is None else port, tls=bool(ssl))
         self._ssl = _client_context(ssl)
+        self.interceptors = tuple(interceptors)
+        self.wait_for_ready = wait_for_ready
         self._connection: Connection | None = None
+        self._redial_initial = redial_initial
+        self._delays = backoff(initial=redial_initial)
+        self._next_dial = 0.0  # by the loop's time; after a failure
+        self._last_failure = ""
         self._connections: set[Connection] = set()
         self._dialling: asyncio.Task[Connection] | None = None
         self._closed = False
         self._open_calls = 0
         self._keep_alive = self.config.keep_alive_interval
+        self._timers: Timers | None = None
+        self._heads = RequestHeads(
+            "https" if self.endpoint.tls else "http",
+            self.endpoint.authority,
+            USER_AGENT,
+            packed=check_compression(compression) is not None,
+        )
 
     @classmethod
     def from_url(cls, url: str, *, config: TransportConfig | None = None, ssl: tls.SSLContext | None = None) -> Channel:
@@ -105,22 +130,27 @@ class Channel:
         the configuration's request_timeout; the deadline of the handler that calls is never exceeded. Raises
         MetadataError (a ValueError) for metadata that cannot be sent.
         """
-        method = Method.of(name, cardinality, request_type, reply_type)
-        pairs = metadata if isinstance(metadata, Metadata) else Metadata(metadata)
-        pairs.encode()
+        method = method_of(name, cardinality, request_type, reply_type)
+        pairs = as_metadata(metadata)
         if timeout is None and deadline is None and method.is_unary:
             timeout = self.config.request_timeout
-        effective = Deadline.min(
-            None if timeout is None else Deadline.after(timeout),
-            None if deadline is None else Deadline.of(deadline),
-            current_deadline(),
-        )
-        return ClientCall(self, method, pairs, effective)
+        call: ClientCall[Q, R] = ClientCall(self, method, pairs, Deadline.for_call(timeout, deadline))
+        if self.wait_for_ready:
+            call.wait_for_ready = True
+        return call
+
+    def open_at_once(self, headers: Headers, data: bytes) -> Stream | None:
+        """For calls: a stream with a whole request on it, unless something makes it wait: then use `open_stream`."""
+        connection = self._connection
+        return connection.open_at_once(headers, data) if connection is not None and connection.is_open else None
 
     async def open_stream(self, headers: Callable[[], Headers], *, end: bool) -> Stream:
         """For calls: a stream on a live connection, dialling if need be. Raises ConnectError and ConnectionEnded."""
         connection = self._connection
         if connection is None or not connection.is_open:
+            wait = self._next_dial - asyncio.get_running_loop().time()
+            if wait > 0 and self._dialling is None and not self._closed:
+                raise ConnectError(f"{self._last_failure}; it is tried again in {wait:.1f} s", peer=self.peer_name)
             connection = await self._connect()
         return await connection.open_stream(headers, end=end)
 
@@ -140,7 +170,7 @@ class Channel:
     def stream_limit(self) -> int | None:
         """Calls that the peer lets run at once on the connection; None while there is no connection."""
         connection = self._connection
-        return connection.h2.remote_settings.max_concurrent_streams if connection and connection.is_open else None
+        return connection.h2.peer.max_concurrent_streams if connection and connection.is_open else None
 
     @property
     def keep_alive_interval(self) -> float | None:
@@ -153,24 +183,25 @@ class Channel:
         return self.endpoint.url
 
     @property
-    def scheme(self) -> str:
-        """For the :scheme pseudo-header."""
-        return "https" if self.endpoint.tls else "http"
-
-    @property
-    def authority(self) -> str:
-        """For the :authority pseudo-header."""
-        return self.endpoint.authority
-
-    @property
-    def user_agent(self) -> str:
-        """For the user-agent header."""
-        return USER_AGENT
-
-    @property
     def max_message_size(self) -> int:
         """Bytes, both ways."""
         return self.config.max_message_size
+
+    @property
+    def packed(self) -> bool:
+        """Whether requests are compressed."""
+        return self._heads.packed
+
+    def timers(self) -> Timers:
+        """What watches over the deadlines of calls; belongs to the running event loop."""
+        loop = asyncio.get_running_loop()
+        if self._timers is None or self._timers.loop is not loop:
+            self._timers = Timers(loop)
+        return self._timers
+
+    def request_headers(self, path: str, timeout: float | None, metadata: Metadata) -> Headers:
+        """The head of a request. Raises ValueError without time left."""
+        return self._heads.request(path, timeout, metadata)
 
     def call_started(self) -> None:
         """A call was entered."""
@@ -211,8 +242,14 @@ class Channel:
 
     def _dialled(self, task: asyncio.Task[Connection]) -> None:
         self._dialling = None
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.debug("dial of %s failed: %s", self.endpoint, error)
+        if task.cancelled():
+            return
+        if (error := task.exception()) is None:
+            self._delays = backoff(initial=self._redial_initial)
+            return
+        log.debug("dial of %s failed: %s", self.endpoint, error)
+        self._last_failure = error.message if isinstance(error, OrbitError) else "cannot connect"
+        self._next_dial = asyncio.get_running_loop().time() + next(self._delays)
 
     async def _dial(self) -> Connection:
         connection: Connection | None = None

@@ -9,22 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from functools import cached_property
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar, cast
 
-from orbit_lite.errors import ConnectionLost, Executed, InternalError, OrbitError, Status
-from orbit_lite.rpc.call import Outcome, read_outcome, read_response, request_headers
+from orbit_lite.errors import ConnectError, ConnectionLost, Executed, InternalError, OrbitError, Status
+from orbit_lite.rpc.call import Outcome, encoding_of, read_outcome, read_response
+from orbit_lite.rpc.compression import IDENTITY
 from orbit_lite.rpc.context import Peer
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.errors import Cancelled, DeadlineExceeded, Internal, rpc_error
 from orbit_lite.rpc.framing import MessageReader, frame_message
-from orbit_lite.rpc.http2 import ProtocolError
-from orbit_lite.rpc.metadata import Headers, Metadata
+from orbit_lite.rpc.interceptors import Interceptor
+from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike, as_metadata
 from orbit_lite.rpc.method import Method, decoder
+from orbit_lite.rpc.redial import backoff
 from orbit_lite.rpc.status import ErrorCode, status_of_reset
-from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset
+from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset, unpack
+from orbit_lite.rpc.timers import Timer, Timers
 
 __all__ = ["Caller", "ClientCall"]
 
@@ -43,14 +47,15 @@ class Caller(Protocol):
     @property
     def peer_name(self) -> str: ...
     @property
-    def scheme(self) -> str: ...
-    @property
-    def authority(self) -> str: ...
-    @property
-    def user_agent(self) -> str: ...
-    @property
     def max_message_size(self) -> int: ...
+    @property
+    def packed(self) -> bool: ...
+    @property
+    def interceptors(self) -> Sequence[Interceptor]: ...
 
+    def timers(self) -> Timers: ...
+    def request_headers(self, path: str, timeout: float | None, metadata: Metadata) -> Headers: ...
+    def open_at_once(self, headers: Headers, data: bytes) -> Stream | None: ...
     async def open_stream(self, headers: Callable[[], Headers], *, end: bool) -> Stream: ...
     def call_started(self) -> None: ...
     def call_ended(self) -> None: ...
@@ -67,26 +72,51 @@ class ClientCall(Generic[Q, R]):
     peer answered with a status, NetworkError and TimeoutError families otherwise.
     """
 
+    # A unary call that goes well touches few of these; the others are made when they are needed.
+    initial_metadata: Metadata | None = None
+    trailing_metadata: Metadata | None = None
+    peer: Peer | None = None
+    _stream: Stream | None = None
+    _outcome: Outcome | None = None
+    _failure: OrbitError | None = None
+    _received = 0
+    _sent = 0
+    _ended = False
+    _owner: asyncio.Task[object] | None = None
+    _timer: Timer | None = None
+    _framed: bytes | None = None  # a unary request, kept in case that it has to be sent again
+    _around: AsyncExitStack | None = None
+    #: Wait for a server that cannot be reached, as long as the deadline allows, instead of failing.
+    wait_for_ready = False
+
     def __init__(self, caller: Caller, method: Method, metadata: Metadata, deadline: Deadline | None) -> None:
         self.method = method
         self.deadline = deadline
-        self.initial_metadata: Metadata | None = None
-        self.trailing_metadata: Metadata | None = None
-        self.peer: Peer | None = None
         self._caller = caller
         self._metadata = metadata
-        self._reader = MessageReader(caller.max_message_size)
-        self._decode = decoder(method.reply_type)
-        self._stream: Stream | None = None
-        self._outcome: Outcome | None = None
-        self._failure: OrbitError | None = None
-        self._sending = asyncio.Lock()
-        self._received = 0
-        self._sent = 0
-        self._ended = False
-        self._owner: asyncio.Task[object] | None = None
-        self._senders: set[asyncio.Task[object]] = set()
-        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def metadata(self) -> Metadata:
+        """What goes with the request. Interceptors may replace it before the call is sent."""
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, metadata: MetadataLike | Metadata) -> None:
+        self._metadata = as_metadata(metadata)
+
+    @cached_property
+    def _reader(self) -> MessageReader:
+        stream = self._stream
+        encoding = IDENTITY if stream is None or stream.head is None else encoding_of(stream.head)
+        return MessageReader(self._caller.max_message_size, encoding)
+
+    @cached_property
+    def _sending(self) -> asyncio.Lock:
+        return asyncio.Lock()
+
+    @cached_property
+    def _senders(self) -> set[asyncio.Task[object]]:
+        return set()
 
     # ---------------------------------------------------------------- sending
 
@@ -105,8 +135,12 @@ class ClientCall(Generic[Q, R]):
         nothing of it is sent, and the call goes on. Once the server has ended the call with OK, a message is dropped,
         since nobody waits for it; tasks other than the call's own are told by a Cancelled error, so that they stop.
         """
-        self._watch_sender()
         framed = self._frame(message)
+        if self.method.is_unary:
+            self._framed = framed
+            if self._send_at_once(framed):
+                return
+        self._watch_sender()
         async with self._sending:
             if self._ended:
                 raise InternalError("message sent after the end of the request", method=self.method.path)
@@ -117,6 +151,23 @@ class ClientCall(Generic[Q, R]):
             self._sent += 1
             self._ended = last
             await self._send(framed, end=last)
+
+    def _send_at_once(self, framed: bytes) -> bool:
+        """Send a whole unary request, if it is the first thing to be sent and nothing makes it wait."""
+        if self._stream is not None or self._sent or self._failure is not None:
+            return False
+        timeout = None if self.deadline is None else self.deadline.remaining()
+        if timeout == 0.0:
+            return False
+        headers = self._caller.request_headers(self.method.path, timeout, self._metadata)
+        stream = self._caller.open_at_once(headers, framed)
+        if stream is None:
+            return False
+        self._stream = stream
+        self._sent = 1
+        self._ended = True
+        self.peer = stream.peer
+        return True
 
     async def end(self) -> None:
         """No message follows. Nothing happens when that has been said."""
@@ -132,7 +183,8 @@ class ClientCall(Generic[Q, R]):
 
     def _frame(self, message: Q) -> bytes:
         try:
-            return frame_message(self.method.encode_request(message), self._caller.max_message_size)
+            caller = self._caller
+            return frame_message(self.method.encode_request(message), caller.max_message_size, packed=caller.packed)
         except OrbitError as error:
             if self._sent:  # this message was not sent, but others were
                 error.executed = Executed.MAYBE
@@ -142,12 +194,13 @@ class ClientCall(Generic[Q, R]):
         self._raise_if_failed()
         if self._stream is not None:
             return
+        self._start_timer()
         with self._translated():
             if self._is_late():
                 raise self._deadline_error(Executed.NO)
             try:
                 async with asyncio.timeout(None if self.deadline is None else self.deadline.remaining()):
-                    self._stream = await self._caller.open_stream(self._headers, end=end)
+                    self._stream = await self._open_stream(end=end)
             except TimeoutError as error:
                 if isinstance(error, OrbitError):
                     raise
@@ -157,25 +210,28 @@ class ClientCall(Generic[Q, R]):
             self._stream.reset(ErrorCode.CANCEL, self._failure)
             raise self._failure
 
+    async def _open_stream(self, *, end: bool) -> Stream:
+        delays = backoff()
+        while True:
+            try:
+                return await self._caller.open_stream(self._headers, end=end)
+            except ConnectError as error:
+                if not self.wait_for_ready or not error.retryable:
+                    raise
+                await asyncio.sleep(next(delays))
+
     def _headers(self) -> Headers:
         timeout = None if self.deadline is None else self.deadline.remaining()
         if timeout == 0.0:
             raise self._deadline_error(Executed.NO)
-        return request_headers(
-            self.method.path,
-            scheme=self._caller.scheme,
-            authority=self._caller.authority,
-            timeout=timeout,
-            user_agent=self._caller.user_agent,
-            metadata=self._metadata,
-        )
+        return self._caller.request_headers(self.method.path, timeout, self._metadata)
 
     async def _send(self, data: bytes, *, end: bool) -> None:
         stream = cast(Stream, self._stream)
         try:
             await stream.share()
             await stream.send_data(data, end=end)
-        except (StreamReset, ConnectionEnded, ProtocolError) as error:
+        except (StreamReset, ConnectionEnded) as error:
             if not stream.receive_ended:
                 self._fail(error)
             self._settle(stream)
@@ -200,18 +256,34 @@ class ClientCall(Generic[Q, R]):
             await self.send_request()
         with self._translated():
             stream = cast(Stream, self._stream)
-            headers = await stream.wait_headers()
+            head = await stream.wait_head()
             if stream.is_head_only:
                 self.initial_metadata = Metadata()
-                self._conclude(read_outcome(headers))
+                self._conclude(read_outcome(head))
             else:
-                self.initial_metadata = read_response(headers)
+                self.initial_metadata = read_response(head)
 
     async def recv_message(self) -> R | None:
         """The next message, None when the server has ended the call with OK; otherwise the call's error is raised.
 
         A unary reply that is missing or doubled is an Internal error.
         """
+        if self.method.is_unary and self._received == 0:
+            stream = self._stream
+            if stream is not None and not stream.receive_ended and self._failure is None:
+                self._start_timer()
+                try:
+                    await stream.wait()
+                except (StreamReset, ConnectionEnded) as error:
+                    if not await self._send_again(stream, error):
+                        self._fail(error)
+            if (message := self._take_whole()) is not None:
+                self._received = 1
+                try:
+                    return self._read(message)
+                except OrbitError as error:
+                    self._fail(error)
+                    raise
         await self.recv_initial_metadata()
         with self._translated():
             message = await self._next()
@@ -223,10 +295,52 @@ class ClientCall(Generic[Q, R]):
             self._received += 1
             if self._received > 1 and not self.method.server_streaming:
                 raise Internal("the server sent more than one reply")
-            try:
-                return cast(R, self._decode(message))
-            except OrbitError as error:
-                raise Internal(f"the reply cannot be decoded: {error.message}", executed=Executed.YES) from error
+            return self._read(message)
+
+    async def _send_again(self, stream: Stream, error: Exception) -> bool:
+        """Send a unary request that the peer surely did not look at once more, on another connection if there is one.
+
+        gRFC A6 calls this a transparent retry: it does not count as an attempt.
+        """
+        unseen = isinstance(error, ConnectionEnded) and not error.processed
+        refused = isinstance(error, StreamReset) and error.by_peer and error.code == ErrorCode.REFUSED_STREAM
+        framed, self._framed = self._framed, None
+        if framed is None or stream.head is not None or not (unseen or refused) or self._failure is not None:
+            return False
+        stream.release()
+        self._stream = None
+        await self._open()
+        await self._send(framed, end=True)
+        self._ended = True
+        return True
+
+    def _read(self, message: bytes) -> R:
+        try:
+            return cast(R, decoder(self.method.reply_type)(message))
+        except OrbitError as error:
+            raise Internal(f"the reply cannot be decoded: {error.message}", executed=Executed.YES) from error
+
+    def _take_whole(self) -> bytes | None:
+        """The reply of a unary call, if it came as most do: all of it together, as one piece, with status OK.
+
+        None: whatever has come is still there to be looked at step by step.
+        """
+        stream = self._stream
+        if stream is None or not stream.receive_ended or self._failure is not None:
+            return None
+        head, tail = stream.head, stream.tail
+        if head is None or tail is None or read_outcome(tail).status is not Status.OK:
+            return None
+        try:
+            initial = read_response(head)
+        except OrbitError:
+            return None
+        message = stream.take_whole(self._caller.max_message_size)
+        if message is not None:
+            outcome = self._outcome = read_outcome(tail)
+            self.initial_metadata = initial
+            self.trailing_metadata = outcome.metadata
+        return message
 
     async def recv_trailing_metadata(self) -> None:
         """Wait for the end of the call, which sets `trailing_metadata`; replies that were not received are dropped."""
@@ -244,7 +358,7 @@ class ClientCall(Generic[Q, R]):
             if not data:
                 return None
             self._reader.feed(data)
-        return message
+        return await unpack(message, self._caller.max_message_size) if self._reader.is_packed else message
 
     def __aiter__(self) -> AsyncIterator[R]:
         return self
@@ -264,24 +378,47 @@ class ClientCall(Generic[Q, R]):
 
     async def __aenter__(self) -> ClientCall[Q, R]:
         self._owner = asyncio.current_task()
+        if self._caller.interceptors:
+            await self._enter_interceptors()
         self._caller.call_started()
-        if self.deadline is not None:
-            self._timer = asyncio.get_running_loop().call_later(self.deadline.remaining(), self._expire)
+        if not self.method.is_unary:
+            self._start_timer()
         return self
+
+    async def _enter_interceptors(self) -> None:
+        async with AsyncExitStack() as around:
+            for interceptor in self._caller.interceptors:
+                await around.enter_async_context(interceptor(self))
+            self._around = around.pop_all()
+
+    def _start_timer(self) -> None:
+        """Watch over the deadline: of a unary call from its first wait on."""
+        if self.deadline is not None and self._timer is None:
+            self._timer = self._caller.timers().start(self.deadline.at, self._expire)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._around is not None:
+            async with self._around:
+                await self._leave(error)
+                if error is not None:
+                    raise error
+        else:
+            await self._leave(error)
+
+    async def _leave(self, error: BaseException | None) -> None:
         try:
-            if error is None and self._is_about_to_end():
+            if error is None and self._outcome is None and self._is_about_to_end():
                 await self.recv_trailing_metadata()
         finally:
             self._caller.call_ended()
             if self._timer is not None:
                 self._timer.cancel()
-            if self._stream is not None:
-                self._stream.reset(ErrorCode.NO_ERROR if self._stream.receive_ended else ErrorCode.CANCEL)
-                self._stream.release()
+            if (stream := self._stream) is not None:
+                if not stream.h2.is_closed:
+                    stream.reset(ErrorCode.NO_ERROR if stream.receive_ended else ErrorCode.CANCEL)
+                stream.release()
 
     def _is_about_to_end(self) -> bool:
         """Whether nothing but the status is missing, so that it is worth waiting for."""
@@ -292,7 +429,7 @@ class ClientCall(Generic[Q, R]):
     def _settle(self, stream: Stream) -> None:
         """The response is complete: learn how the call ended. Raises its error."""
         if self._outcome is None and stream.receive_ended:
-            self._conclude(read_outcome((stream.headers if stream.is_head_only else stream.trailers) or []))
+            self._conclude(read_outcome(stream.head if stream.is_head_only else stream.tail))
 
     def _finish(self) -> None:
         """Everything was received: raise the call's error, or a message that was cut off under an OK."""
@@ -349,7 +486,7 @@ class ClientCall(Generic[Q, R]):
         """Foreign exceptions leave the block as the call's error; a broken response ends the call."""
         try:
             yield
-        except (OrbitError, StreamReset, ConnectionEnded, ProtocolError) as error:
+        except (OrbitError, StreamReset, ConnectionEnded) as error:
             self._fail(error)
             if error is self._failure:
                 raise
@@ -374,7 +511,7 @@ class ClientCall(Generic[Q, R]):
                 return self._deadline_error(Executed.MAYBE)
             refused = error.code == ErrorCode.REFUSED_STREAM
             return rpc_error(status_of_reset(error.code), str(error), executed=Executed.NO if refused else None)
-        return Internal(f"HTTP/2 error: {error}")
+        return Internal(str(error))
 
     def _watch_sender(self) -> None:
         """Remember the task that sends, if it is not the call's own: when it dies, the call must not wait for ever.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from orbit_lite.errors import ConfigurationError, Status
+from orbit_lite.http2.config import Http2Config
 
 __all__ = ["PoolConfig", "RetryConfig", "ServerConfig", "TransportConfig"]
 
@@ -171,6 +172,13 @@ class PoolConfig:
             raise _fail("redial_max", self.redial_max, f"at least redial_initial={self.redial_initial!r}")
 
 
+def check_compression(value: str | None) -> str | None:
+    """The value, if it is one. Raises ConfigurationError."""
+    if value not in (None, "gzip"):
+        raise _fail("compression", value, "gzip or None")
+    return value
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
     """How this side serves. Raises ConfigurationError for a value out of range."""
@@ -197,6 +205,24 @@ class ServerConfig:
     cancel_grace: float = 5.0
     """Time that a cancelled handler has for its cleanup before the server stops waiting for it."""
 
+    compression: str | None = None
+    """"gzip": replies are compressed for callers that take it. Compressed requests are always taken."""
+
+    max_connections: int = 10_000
+    """Connections at once. Above it the one that has been idle for longest is closed, or else the new one."""
+
+    max_connection_idle: float | None = 300.0
+    """Time without calls after which a connection is closed by GOAWAY; None = never."""
+
+    max_connection_age: float | None = None
+    """Age, varied by a tenth, at which a connection is closed by GOAWAY once its calls have ended; None = never."""
+
+    max_connection_age_grace: float | None = None
+    """Time that calls have to end then; None = any."""
+
+    http2: Http2Config | None = None
+    """Limits of HTTP/2 connections in detail; its max_concurrent_streams and preface_timeout are those above."""
+
     def __post_init__(self) -> None:
         _whole(self, "max_message_size", 1, LARGEST_MESSAGE)
         _whole(self, "max_concurrent_streams", 1, (1 << 31) - 1)
@@ -205,3 +231,8 @@ class ServerConfig:
         _seconds(self, "keep_alive_timeout", 0.1, 3600.0)
         _seconds(self, "tcp_keepalive", 1.0, 32767.0, optional=True)
         _seconds(self, "cancel_grace", 0.0, 3600.0)
+        check_compression(self.compression)
+        _whole(self, "max_connections", 1, 10_000_000)
+        _seconds(self, "max_connection_idle", 0.1, optional=True)
+        _seconds(self, "max_connection_age", 0.1, optional=True)
+        _seconds(self, "max_connection_age_grace", 0.0, optional=True)

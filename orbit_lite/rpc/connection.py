@@ -4,8 +4,9 @@ Both roles. A server is told of each new request through `accept`; a client open
 the connection ends (one side closes it, the peer breaks the protocol or is silent for too long), every stream learns of
 it. A defect in here ends one connection, never the process.
 
-Receive windows are fixed: a stream may run 1 MiB ahead of its reader, a connection 4 MiB, so that one slow reader does
-not stop the others.
+What calls send is collected for a moment. With nothing else in flight it leaves at once; else after some messages or at
+the end of the event loop's turn, whichever comes first: one system call then serves many messages, and yet the peer has
+something to do while we make the next ones.
 """
 
 from __future__ import annotations
@@ -16,27 +17,30 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
-from h2 import events
-from h2.exceptions import NoAvailableStreamIDError
-
 from orbit_lite.errors import quote
+from orbit_lite.http2 import events
+from orbit_lite.http2.config import Http2Config
+from orbit_lite.http2.connection import LAST_STREAM_ID
+from orbit_lite.http2.connection import Connection as Http2
+from orbit_lite.http2.errors import ErrorCode
+from orbit_lite.http2.streams import Stream as Http2Stream
 from orbit_lite.rpc.context import Peer
-from orbit_lite.rpc.http2 import LAST_STREAM_ID, GoAway, Http2, ProtocolError
 from orbit_lite.rpc.metadata import Headers
-from orbit_lite.rpc.status import ErrorCode
 from orbit_lite.rpc.stream import ConnectionEnded, Stream
 
 __all__ = ["Connection", "ConnectionSettings"]
 
 log = logging.getLogger("orbit_lite.rpc")
 
-STREAM_WINDOW = 1 << 20
-CONNECTION_WINDOW = 4 << 20
 OUTPUT_LIMIT = 4 << 20
 TOO_MANY_PINGS = b"too_many_pings"
+#: Seconds between the two GOAWAYs of a retirement: longer than a round trip, so that no stream crosses the second.
+RETIREMENT = 0.5
+#: Messages after which what was collected is sent.
+BATCH = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +48,15 @@ class ConnectionSettings:
     """What a connection needs to know. Durations are seconds, None = never."""
 
     client: bool
-    max_concurrent_streams: int = 100  # calls that the peer may have open; server only
-    preface_timeout: float | None = None  # for the peer's first SETTINGS
+    http2: Http2Config = field(default_factory=Http2Config)
     keep_alive_interval: float | None = None
     keep_alive_timeout: float = 20.0
     tcp_keepalive: float | None = None
+    stall_timeout: float | None = 30.0  # how long a sender waits for a peer that makes no room
 
 
 class Connection(asyncio.Protocol):
-    """One connection. Public state: `peer`, `is_open`, `goaway_code`, `streams` that have an owner."""
+    """One connection. Public state: `peer`, `is_open`, `is_paused`, `goaway`, `streams` that have an owner."""
 
     def __init__(
         self,
@@ -63,28 +67,32 @@ class Connection(asyncio.Protocol):
         on_end: Callable[[Connection], None] | None = None,
     ) -> None:
         self.settings = settings
-        self.h2 = Http2(
-            client=settings.client,
-            streams=settings.max_concurrent_streams,
-            stream_window=STREAM_WINDOW,
-            connection_window=CONNECTION_WINDOW,
-        )
+        self.loop = asyncio.get_running_loop()
+        self.h2 = Http2(settings.http2, client=settings.client, now=self.loop.time())
         self.streams: dict[int, Stream] = {}
         self.peer = Peer()
         self.ended: ConnectionEnded | None = None
-        self.goaway: GoAway | None = None
+        self.goaway: events.GoAwayReceived | None = None
+        #: When the last stream was released, or the connection was made; by the loop's time.
+        self.idle_since = self.made_at = self.loop.time()
         self._accept = accept
         self._on_start = on_start
         self._on_end = on_end
-        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._paused = False
-        self._ready: asyncio.Future[None] = self._loop.create_future()
-        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self.is_paused = False
+        self._reading = False
+        self._turn: asyncio.Handle | None = None
+        self._has_flushed = False
+        self._unsent = 0
+        self._ready: asyncio.Future[None] = self.loop.create_future()
+        self._closed: asyncio.Future[None] = self.loop.create_future()
         self._places: deque[asyncio.Future[None]] = deque()
         self._offers = 0  # places that were offered to waiters and not taken yet
-        self._last_received = self._loop.time()
-        self._preface_timer: asyncio.TimerHandle | None = None
+        self._last_received = self.idle_since
+        self._more: asyncio.Handle | None = None
+        self.is_retiring = False
+        self._retirement: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._alive_timer: asyncio.TimerHandle | None = None
         self._ping_timer: asyncio.TimerHandle | None = None
 
@@ -94,6 +102,11 @@ class Connection(asyncio.Protocol):
     def is_open(self) -> bool:
         """Whether new streams may be opened."""
         return self.ended is None and self.goaway is None and self._ready.done()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody uses the connection."""
+        return not self.streams
 
     @property
     def has_closed(self) -> bool:
@@ -134,28 +147,44 @@ class Connection(asyncio.Protocol):
             return
         _tune(transport.get_extra_info("socket"), self.settings.tcp_keepalive)
         self.flush()
-        if self.settings.preface_timeout is not None:
-            self._preface_timer = self._loop.call_later(self.settings.preface_timeout, self._no_preface)
+        self._watch()
         if self.settings.keep_alive_interval is not None:
-            self._alive_timer = self._loop.call_later(self.settings.keep_alive_interval, self._keep_alive)
+            self._alive_timer = self.loop.call_later(self.settings.keep_alive_interval, self._keep_alive)
 
     def data_received(self, data: bytes) -> None:
-        self._last_received = self._loop.time()
+        now = self._last_received = self.loop.time()
         if self._ping_timer is not None:  # any sign of life will do (gRFC A8)
             self._ping_timer.cancel()
             self._ping_timer = None
-        if self.ended is not None:
-            return
+        if self.ended is None:
+            self._receive(data, now)
+
+    def _receive(self, data: bytes, now: float) -> None:
+        """Let the protocol read, and tell the streams. What it leaves for later keeps further reads waiting."""
+        self._reading = True
         try:
-            for event in self.h2.receive(data):
+            for event in self.h2.receive(data, now):
                 self._process(event)
-        except ProtocolError as error:
-            self._end(self._explain(error, data))
-        except Exception:  # whatever h2 or we did wrong with these bytes, it is this connection's affair only
+        except Exception:  # whatever we did wrong with these bytes, it is this connection's affair only
             log.exception("defect while reading from %s", self.peer)
             self._end("internal error while reading", ErrorCode.INTERNAL_ERROR)
-        else:
+        finally:
+            self._reading = False
+        if self.h2.has_output:
             self.flush()
+        if self.h2.has_more:
+            if self._more is None and self._transport is not None:
+                self._transport.pause_reading()
+                self._more = self.loop.call_soon(self._receive_more)
+        elif self._timer is None and self.h2.is_waiting:
+            self._watch()
+
+    def _receive_more(self) -> None:
+        self._more = None
+        if self.ended is None:
+            self._receive(b"", self.loop.time())
+            if not self.h2.has_more and self._transport is not None and not self._transport.is_closing():
+                self._transport.resume_reading()
 
     def eof_received(self) -> None:
         self._end("the peer closed the connection")
@@ -168,10 +197,11 @@ class Connection(asyncio.Protocol):
             self._on_end(self)
 
     def pause_writing(self) -> None:
-        self._paused = True
+        self.is_paused = True
 
     def resume_writing(self) -> None:
-        self._paused = False
+        self.is_paused = False
+        self.flush()
         self._progress()
 
     # ---------------------------------------------------------------- for streams
@@ -179,37 +209,75 @@ class Connection(asyncio.Protocol):
     def flush(self) -> None:
         """Hand to the transport what the protocol wants sent.
 
-        DATA waits while the transport's buffer is full; what piles up there is answers to a peer that asks and does not
-        read, and has an end (CVE-2019-9512, CVE-2019-9515).
+        While the transport's buffer is full all of it waits; what piles up then is answers to a peer that asks and does
+        not read, and has an end (CVE-2019-9512, CVE-2019-9515).
         """
-        data = self.h2.data_to_send()
+        self._unsent = 0
         transport = self._transport
-        if data and transport is not None and not transport.is_closing():
-            transport.write(data)
-            if self._paused and transport.get_write_buffer_size() > OUTPUT_LIMIT:
-                self._end("the peer does not read what it asked for", abort=True)
+        if transport is None or not self.h2.has_output:
+            return
+        if not self.is_paused:
+            if not transport.is_closing():
+                transport.write(self.h2.take_output())
+        elif self.h2.output_size > OUTPUT_LIMIT:
+            self._end("the peer does not read what it asked for", abort=True)
 
-    def room(self, stream_id: int) -> int:
+    def sent(self) -> None:
+        """A call has put something into the output."""
+        if self._reading:
+            return  # it is flushed when all that was read has been answered
+        if self._turn is None:
+            self._turn = self.loop.call_soon(self._end_turn)
+            self._has_flushed = False
+        self._unsent += 1
+        if self._unsent >= BATCH or (not self._has_flushed and len(self.streams) <= 1):
+            self._has_flushed = True
+            self.flush()
+
+    def _end_turn(self) -> None:
+        self._turn = None
+        self.flush()
+
+    def room(self, stream: Http2Stream) -> int:
         """Bytes that may be sent now, 0 while the transport's buffer is full."""
-        return 0 if self._paused else self.h2.room(stream_id)
+        return 0 if self.is_paused else self.h2.room(stream)
 
-    def give_back(self, stream_id: int, size: int) -> None:
+    def give_back(self, stream: Http2Stream, size: int) -> None:
         """The reader took `size` bytes: let the peer send as many more."""
         if self.ended is None and size:
-            self.h2.acknowledge_received_data(size, stream_id)
-            self.flush()
+            self.h2.consumed(stream, size)
+            if self.h2.has_output:
+                self.sent()
 
-    def reset(self, stream_id: int, code: ErrorCode) -> None:
+    def reset(self, stream: Http2Stream, code: ErrorCode) -> None:
         """Send RST_STREAM if the stream is not over yet."""
-        if self.ended is None and self.h2.can_reset(stream_id):
-            self.h2.reset_stream(stream_id, code)
-            self.flush()
+        if self.ended is None and not stream.is_closed:
+            self.h2.reset(stream, code)
+            self.sent()
 
     def release(self, stream: Stream) -> None:
         """The stream's owner is done with it."""
-        self.streams.pop(stream.id, None)
-        self._offer_places()
-        self._end_if_idle()
+        if self.streams.pop(stream.h2.id, None) is None:
+            return
+        if not self.settings.client:
+            self.h2.release(stream.h2)
+        if not self.streams:
+            self.idle_since = self._last_received
+        if self._places:
+            self._offer_places()
+        if self.goaway is not None or self.is_retiring:
+            self._end_if_idle()
+
+    def open_at_once(self, headers: Headers, data: bytes) -> Stream | None:
+        """Open a stream with a whole request, if nothing makes it wait; else None: use `open_stream`."""
+        if self.is_paused or self._places or self._offers or self.goaway is not None or self.ended is not None:
+            return None
+        opened = self.h2.open_whole(headers, data)
+        if opened is None:
+            return None
+        stream = self.streams[opened.id] = Stream(self, opened)
+        self.sent()
+        return stream
 
     async def open_stream(self, headers: Callable[[], Headers], *, end: bool = False) -> Stream:
         """Send a request's headers on a new stream; waits while the peer's limit or a full transport forbids it.
@@ -224,27 +292,38 @@ class Connection(asyncio.Protocol):
         if self.ended is not None or self.goaway is not None:
             reason = self.ended.reason if self.ended is not None else self._goaway_text()
             raise ConnectionEnded(reason, processed=False)
-        try:
-            stream_id = self.h2.get_next_available_stream_id()
-        except NoAvailableStreamIDError as error:
-            self.goaway = GoAway(LAST_STREAM_ID, ErrorCode.NO_ERROR, b"")
-            raise ConnectionEnded("the connection has used up its stream ids", processed=False) from error
+        if not self.h2.has_ids:
+            self.goaway = events.GoAwayReceived(LAST_STREAM_ID, ErrorCode.NO_ERROR, b"")
+            self._end_if_idle()
+            raise ConnectionEnded("the connection has used up its stream ids", processed=False)
         try:
             fields = headers()
         except Exception:
             self._offer_places()  # the place was not used after all
             raise
-        self.h2.send_headers(stream_id, fields, end_stream=end)
-        stream = self.streams[stream_id] = Stream(self, stream_id, send_ended=end)
-        self.flush()
+        opened = self.h2.open(fields, end=end)
+        stream = self.streams[opened.id] = Stream(self, opened)
+        self.sent()
         return stream
 
     # ---------------------------------------------------------------- closing
 
+    def retire(self) -> None:
+        """Let the peer go elsewhere without losing a call: warn it, wait, then take no more (RFC 9113 §6.8)."""
+        if not self.is_retiring:
+            self.is_retiring = True
+            self.go_away(final=False)
+            self._retirement = self.loop.call_later(RETIREMENT, self._retire_now)
+
+    def _retire_now(self) -> None:
+        self.go_away(final=True)
+        if not self.streams:
+            self.close("retired")
+
     def go_away(self, *, final: bool) -> None:
         """Tell the peer to open no more streams: first as a warning, then with the last id that we took."""
         if self.ended is None:
-            self.h2.send_goaway(ErrorCode.NO_ERROR, None if final else LAST_STREAM_ID)
+            self.h2.go_away(ErrorCode.NO_ERROR, None if final else LAST_STREAM_ID)
             self.flush()
 
     def close(self, reason: str = "closed by us", code: ErrorCode = ErrorCode.NO_ERROR) -> None:
@@ -261,12 +340,19 @@ class Connection(asyncio.Protocol):
         if self.ended is not None:
             return
         if code is not None:
-            self.h2.send_goaway(code)
+            self.h2.go_away(code)
         if not abort:
             self.flush()
         self.ended = ConnectionEnded(reason, by_us=code is ErrorCode.NO_ERROR)
         log.debug("= %s", self)
-        for timer in (self._preface_timer, self._alive_timer, self._ping_timer):
+        for timer in (
+            self._timer,
+            self._alive_timer,
+            self._ping_timer,
+            self._more,
+            self._turn,
+            self._retirement,
+        ):
             if timer is not None:
                 timer.cancel()
         if not self._ready.done():
@@ -281,70 +367,86 @@ class Connection(asyncio.Protocol):
     # ---------------------------------------------------------------- events
 
     def _process(self, event: events.Event) -> None:
-        match event:
-            case events.RequestReceived(stream_id=stream_id, headers=headers):
-                self._request(stream_id, _decode(headers))
-            case (
-                events.ResponseReceived(stream_id=stream_id, headers=headers)
-                | events.TrailersReceived(stream_id=stream_id, headers=headers)
-            ):
-                if stream := self.streams.get(stream_id):
-                    stream.on_headers(_decode(headers))
-            case events.DataReceived(stream_id=stream_id, data=data, flow_controlled_length=size):
-                if data and (stream := self.streams.get(stream_id)):
-                    stream.on_data(data, size)
-                else:
-                    self.give_back(stream_id, size)
-            case events.StreamEnded(stream_id=stream_id):
-                if stream := self.streams.get(stream_id):
-                    stream.on_end()
-            case events.StreamReset(stream_id=stream_id, error_code=code, remote_reset=by_peer):
-                if stream := self.streams.get(stream_id):
-                    stream.on_reset(int(code), by_peer=by_peer)
-                self._offer_places()
-            case events.WindowUpdated(stream_id=0):
-                self._progress()
-            case events.WindowUpdated(stream_id=stream_id):
-                if stream := self.streams.get(stream_id):
-                    stream.on_progress()
-            case events.RemoteSettingsChanged():
-                self._settings()
-            case GoAway():
-                self._goaway(event)
-            case _:  # PING (answered by h2), PRIORITY, 1xx responses, frames of unknown types: nothing to do
-                pass
+        if isinstance(event, events.RequestReceived):
+            stream = self.streams[event.stream.id] = Stream(self, event.stream)
+            stream.on_whole(event.block, event.data, None)
+            self._take(stream)
+        elif isinstance(event, events.ResponseReceived):
+            owner: Stream | None = event.stream.owner
+            if owner is not None:
+                owner.on_whole(event.head, event.data, event.tail)
+        elif isinstance(event, events.DataReceived):
+            owner = event.stream.owner
+            if owner is not None and event.stream.id in self.streams:
+                owner.on_data(event.data, event.size, event.ends)
+            else:
+                self.give_back(event.stream, event.size)
+        elif isinstance(event, events.HeadersReceived):
+            self._headers(event)
+        else:
+            self._process_rare(event)
 
-    def _request(self, stream_id: int, headers: Headers) -> None:
-        if self._accept is None or len(self.streams) >= self.settings.max_concurrent_streams:
-            # A place is held until the handler has really ended: peers that open and reset streams gain nothing.
-            self.h2.reset_stream(stream_id, ErrorCode.REFUSED_STREAM)
-            return
-        stream = self.streams[stream_id] = Stream(self, stream_id)
-        stream.on_headers(headers)
-        self._accept(stream)
+    def _take(self, stream: Stream) -> None:
+        """A new stream of the peer."""
+        if self._accept is None:
+            stream.reset(ErrorCode.REFUSED_STREAM)
+            stream.release()
+        else:
+            self._accept(stream)
+
+    def _headers(self, event: events.HeadersReceived) -> None:
+        stream: Stream | None = event.stream.owner
+        if stream is None and not self.settings.client:
+            stream = self.streams[event.stream.id] = Stream(self, event.stream)
+            stream.on_headers(event.block, event.ends)
+            self._take(stream)
+        elif stream is not None:
+            stream.on_headers(event.block, event.ends)
+            if event.ends and event.stream.id not in self.streams:
+                self._offer_places()
+
+    def _process_rare(self, event: events.Event) -> None:
+        match event:
+            case events.StreamReset(stream=stream, code=code, by_peer=by_peer):
+                if stream.owner is not None:
+                    stream.owner.on_reset(code, by_peer=by_peer)
+                self._offer_places()
+            case events.WindowOpened(stream=None):
+                self._progress()
+            case events.WindowOpened(stream=stream) if stream is not None and stream.owner is not None:
+                stream.owner.on_progress()
+            case events.SettingsReceived():
+                self._settings()
+            case events.GoAwayReceived():
+                self._goaway(event)
+            case events.ConnectionFailed(reason=reason):
+                self._end(self._explain(reason))
+            case _:  # an answered PING: that something came is all that counts
+                pass
 
     def _settings(self) -> None:
         if not self._ready.done():
             self._ready.set_result(None)
             log.debug("= %s", self)
-        if self._preface_timer is not None:
-            self._preface_timer.cancel()
-            self._preface_timer = None
         self._progress()
 
-    def _goaway(self, event: GoAway) -> None:
+    def _goaway(self, event: events.GoAwayReceived) -> None:
         log.debug("< GOAWAY %s from %s", ErrorCode.name_of(event.code), self.peer)
         self.goaway = event
         self._offer_places()
         for stream in list(self.streams.values()):
-            if self.settings.client and stream.id > event.last_stream_id:
+            if self.settings.client and stream.h2.id > event.last_stream_id:
                 stream.fail(ConnectionEnded(self._goaway_text(), processed=False))
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:
-        # A client has nothing more to do here; of a server's connection the client decides.
-        if self.settings.client and self.goaway is not None and not self.streams:
+        # A client has nothing more to do here; of a server's connection the client decides, unless it was retired.
+        if self.streams:
+            return
+        if self.settings.client and self.goaway is not None:
             self._end("closed after the peer's GOAWAY")
+        elif self.is_retiring and self._retirement is not None and self._retirement.when() <= self.loop.time():
+            self._end("retired", ErrorCode.NO_ERROR)
 
     def _goaway_text(self) -> str:
         if self.goaway is None:
@@ -361,11 +463,11 @@ class Connection(asyncio.Protocol):
         """Streams that may be opened now; without end when the connection has ended, so that nobody waits for it."""
         if self.ended is not None or self.goaway is not None:
             return LAST_STREAM_ID
-        return 0 if self._paused else self.h2.free_streams - self._offers
+        return 0 if self.is_paused else self.h2.free_streams - self._offers
 
     async def _wait_for_place(self) -> None:
         """First come, first served: an offered place is taken at once or passed on."""
-        place = self._loop.create_future()
+        place = self.loop.create_future()
         self._places.append(place)
         try:
             await place
@@ -389,34 +491,35 @@ class Connection(asyncio.Protocol):
 
     # ---------------------------------------------------------------- timers
 
-    def _no_preface(self) -> None:
-        self._end("no HTTP/2 preface came in time", abort=True)
+    def _watch(self) -> None:
+        """See to it that what the peer has begun is completed in time."""
+        if (when := self.h2.next_timer()) is not None:
+            self._timer = self.loop.call_at(when, self._check_time)
+
+    def _check_time(self) -> None:
+        self._timer = None
+        for event in self.h2.handle_timer(self.loop.time()):
+            self._process(event)
+        if self.ended is None:
+            self._watch()
 
     def _keep_alive(self) -> None:
         """PING a connection that has been silent; a client only while calls are open (gRFC A8)."""
         interval = cast(float, self.settings.keep_alive_interval)
-        wait = interval - (self._loop.time() - self._last_received)
+        wait = interval - (self.loop.time() - self._last_received)
         if wait <= 0:
             wait = interval
             if (self.streams or not self.settings.client) and self._ping_timer is None:
                 self.h2.ping(b"orbitlit")
                 self.flush()
-                self._ping_timer = self._loop.call_later(self.settings.keep_alive_timeout, self._no_answer)
-        self._alive_timer = self._loop.call_later(wait, self._keep_alive)
+                self._ping_timer = self.loop.call_later(self.settings.keep_alive_timeout, self._no_answer)
+        self._alive_timer = self.loop.call_later(wait, self._keep_alive)
 
     def _no_answer(self) -> None:
         self._end(f"the peer did not answer a PING within {self.settings.keep_alive_timeout:g} s", abort=True)
 
-    def _explain(self, error: ProtocolError, data: bytes) -> str:
-        if not self._ready.done() and data.startswith(b"HTTP/1"):
-            return "the peer speaks HTTP/1.1, not HTTP/2"
-        return f"the peer broke the HTTP/2 protocol: {quote(str(error))}"
-
-
-def _decode(headers: object) -> Headers:
-    """Header octets as text: latin-1 loses nothing and never fails."""
-    pairs = cast("list[tuple[bytes, bytes]]", headers)
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs]
+    def _explain(self, reason: str) -> str:
+        return f"the peer broke the HTTP/2 protocol: {quote(reason)}" if self.h2.is_ready else reason
 
 
 def _peer_of(transport: asyncio.BaseTransport) -> Peer:

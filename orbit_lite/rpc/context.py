@@ -7,11 +7,12 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from orbit_lite.rpc.deadline import Deadline, deadline_scope
+from orbit_lite.rpc.deadline import Deadline, deadline_scope, set_deadline
 from orbit_lite.rpc.metadata import Metadata
 
-__all__ = ["CallContext", "Peer", "call_scope", "current_call"]
+__all__ = ["CallContext", "Peer", "call_scope", "current_call", "enter_call"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,32 @@ class CallContext:
     deadline: Deadline | None = None
     user_agent: str | None = None
 
+    @property
+    def context(self) -> CallContext:
+        """Itself."""
+        return self
 
-_current: contextvars.ContextVar[CallContext | None] = contextvars.ContextVar("orbit_lite.call", default=None)
+
+class _HasContext(Protocol):
+    """A call that makes its context when somebody asks."""
+
+    @property
+    def context(self) -> CallContext: ...
+
+
+_current: contextvars.ContextVar[_HasContext | None] = contextvars.ContextVar("orbit_lite.call", default=None)
 
 
 def current_call() -> CallContext | None:
     """The call that is being served here, None outside a handler."""
-    return _current.get()
+    call = _current.get()
+    return None if call is None else call.context
+
+
+def enter_call(call: _HasContext, deadline: Deadline | None) -> None:
+    """For the server: `call` is what the running task does, to its end. As `call_scope`."""
+    _current.set(call)
+    set_deadline(deadline)
 
 
 @contextmanager

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-__all__ = ["Deadline", "current_deadline", "deadline_scope"]
+__all__ = ["Deadline", "current_deadline", "deadline_scope", "set_deadline"]
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(slots=True, order=True, unsafe_hash=True)  # not frozen, which would treble the time to make one
 class Deadline:
-    """A point in time, in seconds of `time.monotonic()`. The earlier of two is the smaller."""
+    """A point in time, in seconds of `time.monotonic()`. The earlier of two is the smaller. Never changed."""
 
     at: float
 
@@ -35,6 +35,20 @@ class Deadline:
         if not callable(remaining):
             raise TypeError(f"deadline={value!r}: must be a Deadline")
         return cls.after(remaining())
+
+    @classmethod
+    def for_call(cls, timeout: float | None, deadline: object | None) -> Deadline | None:
+        """The deadline of a call: the earliest of its own and the one of the work that makes it."""
+        effective = _current.get()
+        if timeout is not None:
+            at = time.monotonic() + timeout
+            if effective is None or at < effective.at:
+                effective = cls(at)
+        if deadline is not None:
+            other = cls.of(deadline)
+            if effective is None or other.at < effective.at:
+                effective = other
+        return effective
 
     @staticmethod
     def min(*deadlines: Deadline | None) -> Deadline | None:
@@ -60,6 +74,11 @@ _current: contextvars.ContextVar[Deadline | None] = contextvars.ContextVar("orbi
 def current_deadline() -> Deadline | None:
     """The deadline of the work that runs now, None where there is none."""
     return _current.get()
+
+
+def set_deadline(deadline: Deadline | None) -> None:
+    """For the server: the running task has this deadline, to its end."""
+    _current.set(deadline)
 
 
 @contextmanager

@@ -8,30 +8,49 @@ from __future__ import annotations
 import struct
 
 from orbit_lite.errors import Executed
+from orbit_lite.rpc.compression import IDENTITY, compress
 from orbit_lite.rpc.errors import Internal, ResourceExhausted
 
-__all__ = ["MessageReader", "frame_message"]
+__all__ = ["MessageReader", "frame_message", "whole_message"]
 
 _PREFIX = struct.Struct(">BI")
 
 
-def frame_message(message: bytes, max_size: int) -> bytes:
-    """The message with its prefix. Raises ResourceExhausted above max_size bytes: never sent, never worth a retry."""
+def frame_message(message: bytes, max_size: int, *, packed: bool = False) -> bytes:
+    """The message with its prefix; packed: compressed where that saves something.
+
+    Raises ResourceExhausted above max_size bytes: never sent, never worth a retry.
+    """
     if len(message) > max_size:
         raise ResourceExhausted(
             f"message of {len(message)} bytes is larger than the limit of {max_size} bytes for sending",
             executed=Executed.NO,
             retryable=False,
         )
+    if packed and (compressed := compress(message)) is not None:
+        return _PREFIX.pack(1, len(compressed)) + compressed
     return _PREFIX.pack(0, len(message)) + message
 
 
+def whole_message(data: bytes, max_size: int) -> bytes | None:
+    """The message, if the bytes are exactly one that a MessageReader would give; None for all else."""
+    size = len(data) - 5
+    if 0 <= size <= max_size and not data[0] and int.from_bytes(data[1:5]) == size:
+        return data[5:]
+    return None
+
+
 class MessageReader:
-    """Takes bytes, gives messages. max_size: largest message in bytes, checked before its first byte is stored."""
+    """Takes bytes, gives messages. max_size: largest message in bytes, checked before its first byte is stored.
 
-    __slots__ = ("_buffer", "_max_size", "_size")
+    encoding: as grpc-encoding has it. Of a message that is compressed `next` gives what was sent, and sets `is_packed`.
+    """
 
-    def __init__(self, max_size: int) -> None:
+    __slots__ = ("_buffer", "_encoding", "_max_size", "_size", "is_packed")
+
+    def __init__(self, max_size: int, encoding: str = IDENTITY) -> None:
+        self._encoding = encoding
+        self.is_packed = False
         self._buffer = bytearray()
         self._max_size = max_size
         self._size: int | None = None  # of the message whose prefix has been read
@@ -43,14 +62,14 @@ class MessageReader:
     def next(self) -> bytes | None:
         """The next complete message, None while it is incomplete.
 
-        Raises ResourceExhausted when its declared length is over the limit, Internal when it claims to be compressed:
-        no encoding but identity is ever agreed upon. Nothing can be read after that.
+        Raises ResourceExhausted when its declared length is over the limit, Internal when it claims to be compressed
+        though no encoding was agreed upon. Nothing can be read after that.
         """
         if self._size is None:
             if len(self._buffer) < _PREFIX.size:
                 return None
             flag, size = _PREFIX.unpack_from(self._buffer)
-            if flag:
+            if flag > 1 or (flag and self._encoding == IDENTITY):
                 problem = (
                     "is compressed though no encoding was agreed upon" if flag == 1 else f"has the flag {flag:#04x}"
                 )
@@ -61,6 +80,7 @@ class MessageReader:
                     retryable=False,
                 )
             self._size = size
+            self.is_packed = bool(flag)
             del self._buffer[: _PREFIX.size]
         if len(self._buffer) < self._size:
             return None

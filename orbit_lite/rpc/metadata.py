@@ -15,10 +15,19 @@ from urllib.parse import unquote_to_bytes
 
 from orbit_lite.errors import SerializationError, quote
 
-__all__ = ["Headers", "Metadata", "MetadataError", "MetadataLike", "decode_message", "encode_message"]
+__all__ = [
+    "NOTHING",
+    "Headers",
+    "Metadata",
+    "MetadataError",
+    "MetadataLike",
+    "as_metadata",
+    "decode_message",
+    "encode_message",
+]
 
 Value = str | bytes
-Headers = list[tuple[str, str]]
+Headers = tuple[tuple[str, str], ...]
 MetadataLike = Mapping[str, Value] | Iterable[tuple[str, Value]]
 _D = TypeVar("_D")
 
@@ -81,7 +90,9 @@ class Metadata:
 
     def encode(self) -> Headers:
         """As headers. Raises MetadataError, which names what may not be sent and why."""
-        headers: Headers = []
+        if not self._pairs:
+            return ()
+        headers: list[tuple[str, str]] = []
         for name, value in self._pairs:
             if not isinstance(name, str) or not _NAME.fullmatch(name):  # type: ignore[redundant-expr]  # types may lie
                 raise MetadataError(f"metadata name {quote(str(name))!r}: only 0-9 a-z _ . - are allowed")
@@ -97,7 +108,7 @@ class Metadata:
                 raise MetadataError(f"metadata {name!r}: the value holds control or non-Latin characters; use -bin")
             else:
                 headers.append((name, value.strip(" ")))
-        return headers
+        return tuple(headers)
 
     def getall(self, name: str) -> list[Value]:
         """All values of a name, in order; empty when it does not occur."""
@@ -139,6 +150,19 @@ class Metadata:
     def __repr__(self) -> str:
         # Names only: values may be credentials.
         return f"Metadata({', '.join(self.keys())})"
+
+
+#: No metadata.
+NOTHING = Metadata()
+
+
+def as_metadata(given: MetadataLike | Metadata | None) -> Metadata:
+    """What a caller gave, known to be fit for sending. Raises MetadataError."""
+    if given is None:
+        return NOTHING
+    metadata = given if isinstance(given, Metadata) else Metadata(given)
+    metadata.encode()
+    return metadata
 
 
 def encode_message(text: str) -> str:

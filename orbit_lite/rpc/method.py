@@ -6,8 +6,8 @@ A betterproto class goes through the library's codec; any other class says how i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from orbit_lite.errors import SerializationError
 __all__ = ["Cardinality", "Method"]
 
 
-class Cardinality(Protocol):
+class Cardinality(Hashable, Protocol):
     """Which sides of a call are streams; grpclib's enumeration fits, and so does any object with the two flags."""
 
     @property
@@ -38,36 +38,64 @@ class Method:
     request_type: type
     reply_type: type
 
+    is_unary: bool = field(init=False)
+    """One request, one reply."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_unary", not (self.client_streaming or self.server_streaming))
+
     @classmethod
     def of(cls, path: str, cardinality: Cardinality, request_type: type, reply_type: type) -> Method:
         """From the arguments that grpclib's and betterproto's stubs and services give."""
-        return cls(path, cardinality.client_streaming, cardinality.server_streaming, request_type, reply_type)
-
-    @property
-    def is_unary(self) -> bool:
-        """One request, one reply."""
-        return not (self.client_streaming or self.server_streaming)
+        return method_of(path, cardinality, request_type, reply_type)
 
     def encode_request(self, message: object) -> bytes:
         """Raises SerializationError for another type's message, or one that cannot be written."""
-        return encode(message, self.request_type)
+        return encoder(self.request_type)(message)
 
     def encode_reply(self, message: object) -> bytes:
         """Like `encode_request`."""
-        return encode(message, self.reply_type)
+        return encoder(self.reply_type)(message)
+
+
+@lru_cache(maxsize=4096)
+def _remembered(path: str, cardinality: Cardinality, request_type: type, reply_type: type) -> Method:
+    return Method(path, cardinality.client_streaming, cardinality.server_streaming, request_type, reply_type)
+
+
+#: As `Method.of`.
+method_of: Callable[[str, Cardinality, type, type], Method] = _remembered
 
 
 def encode(message: object, message_type: type) -> bytes:
     """The message's bytes. Raises SerializationError."""
-    if not isinstance(message, message_type):
-        raise SerializationError(f"message must be {message_type.__name__}, not {type(message).__name__}")
-    if isinstance(message, betterproto.Message):
-        return codec.encode(message)
-    try:
-        data: bytes = message.SerializeToString()  # type: ignore[attr-defined]  # or the error below
-    except Exception as error:  # whatever a foreign class raises, it is this message that cannot be written
-        raise SerializationError(f"{message_type.__name__} cannot be written: {error}") from error
-    return data
+    return encoder(message_type)(message)
+
+
+@lru_cache(maxsize=4096)
+def encoder(message_type: type) -> Callable[[object], bytes]:
+    """A function that writes one message type. It raises SerializationError for what it cannot write."""
+    wrong = f"message must be {message_type.__name__}, not "
+    if issubclass(message_type, betterproto.Message):
+        encode = codec.encode
+
+        def write(message: object) -> bytes:
+            if type(message) is not message_type and not isinstance(message, message_type):
+                raise SerializationError(wrong + type(message).__name__)
+            return encode(message)
+
+        return write
+
+    def serialize(message: object) -> bytes:
+        if not isinstance(message, message_type):
+            raise SerializationError(wrong + type(message).__name__)
+        try:
+            data: bytes = message.SerializeToString()  # type: ignore[attr-defined]  # or the error below
+        except Exception as error:  # whatever a foreign class raises, it is this message that cannot be written
+            raise SerializationError(f"{message_type.__name__} cannot be written: {error}") from error
+        return data
+
+    return serialize
 
 
 @lru_cache(maxsize=4096)

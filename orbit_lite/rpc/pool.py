@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import ssl as tls
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
@@ -20,6 +20,7 @@ from orbit_lite.rpc.channel import Channel
 from orbit_lite.rpc.config import PoolConfig, RetryConfig, TransportConfig
 from orbit_lite.rpc.deadline import Deadline, deadline_scope
 from orbit_lite.rpc.endpoint import Endpoint
+from orbit_lite.rpc.interceptors import Interceptor
 from orbit_lite.rpc.metadata import Metadata, MetadataLike
 from orbit_lite.rpc.pool_endpoint import ChannelFactory, EndpointStats, PoolEndpoint
 from orbit_lite.rpc.pooled_channel import PooledChannel
@@ -59,6 +60,7 @@ class ConnectionPool:
         ssl: tls.SSLContext | None = None,
         metadata: MetadataLike | None = None,
         channel_factory: ChannelFactory | None = None,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         self.config = config or TransportConfig()
         self.policy = RetryPolicy(self.config, retry or RetryConfig())
@@ -67,6 +69,7 @@ class ConnectionPool:
         self._pool_config = pool or PoolConfig()
         self._ssl = ssl
         self._factory = channel_factory or self._make_channel
+        self._interceptors = tuple(interceptors)
         self._endpoints: dict[str, PoolEndpoint] = {}
         self._cleaner: asyncio.Task[None] | None = None
 
@@ -145,6 +148,7 @@ class ConnectionPool:
                 self._pool_config,
                 budget=RetryBudget(self.policy.config),
                 channel_factory=self._factory,
+                interceptors=self._interceptors,
             )
         return known
 

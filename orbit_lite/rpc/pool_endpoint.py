@@ -12,18 +12,22 @@ import dataclasses
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from orbit_lite.errors import ConnectError, OrbitError, OverloadedError
 from orbit_lite.rpc.assignment import Assignment, Connectable, Postponed, Slot, Waiter
+from orbit_lite.rpc.call import RequestHeads
+from orbit_lite.rpc.channel import USER_AGENT
 from orbit_lite.rpc.config import PoolConfig, TransportConfig
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.endpoint import Endpoint
+from orbit_lite.rpc.interceptors import Interceptor
 from orbit_lite.rpc.metadata import Headers
 from orbit_lite.rpc.retry import RetryBudget
 from orbit_lite.rpc.stream import Stream
+from orbit_lite.rpc.timers import Timers
 
 __all__ = ["ChannelFactory", "EndpointStats", "PoolEndpoint", "PoolableChannel"]
 
@@ -40,6 +44,7 @@ class PoolableChannel(Connectable, Protocol):
     def keep_alive_interval(self) -> float | None: ...
 
     async def connect(self) -> None: ...
+    def open_at_once(self, headers: Headers, data: bytes) -> Stream | None: ...
     async def open_stream(self, headers: Callable[[], Headers], *, end: bool) -> Stream: ...
     def close(self) -> None: ...
     async def wait_closed(self) -> None: ...
@@ -75,6 +80,7 @@ class PoolEndpoint:
         *,
         budget: RetryBudget,
         channel_factory: ChannelFactory,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         self.endpoint = endpoint
         self.config = config
@@ -89,8 +95,27 @@ class PoolEndpoint:
         self._closing: set[asyncio.Task[None]] = set()
         self._last_failure = "cannot connect"
         self._is_closed = False
+        self.heads = RequestHeads("https" if endpoint.tls else "http", endpoint.authority, USER_AGENT)
+        self._timers: Timers | None = None
+        self.interceptors = interceptors
+
+    def timers(self) -> Timers:
+        """What watches over the deadlines of calls; belongs to the running event loop."""
+        loop = asyncio.get_running_loop()
+        if self._timers is None or self._timers.loop is not loop:
+            self._timers = Timers(loop)
+        return self._timers
 
     # ------------------------------------------------------------ calls
+
+    def acquire_at_once(self, avoid: Slot[PoolableChannel] | None = None) -> Slot[PoolableChannel] | None:
+        """As `acquire`, if there is no need to wait for anything."""
+        if self._is_closed or self._line or avoid is not None:
+            return None
+        slot = self.assignment.take(time.monotonic())
+        if slot is not None:
+            self._carry_out()
+        return slot
 
     async def acquire(
         self, avoid: Slot[PoolableChannel] | None = None, deadline: Deadline | None = None

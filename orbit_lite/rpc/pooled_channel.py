@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import builtins
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TypeVar
 
 from orbit_lite.errors import Executed, OrbitError
 from orbit_lite.rpc.assignment import Slot
-from orbit_lite.rpc.channel import USER_AGENT
 from orbit_lite.rpc.client import ClientCall
 from orbit_lite.rpc.deadline import Deadline, current_deadline
 from orbit_lite.rpc.endpoint import Endpoint
 from orbit_lite.rpc.errors import DeadlineExceeded
-from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike
-from orbit_lite.rpc.method import Cardinality, Method
+from orbit_lite.rpc.interceptors import Interceptor
+from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike, as_metadata
+from orbit_lite.rpc.method import Cardinality, Method, method_of
 from orbit_lite.rpc.pool_endpoint import PoolableChannel, PoolEndpoint
 from orbit_lite.rpc.stream import Stream
+from orbit_lite.rpc.timers import Timers
 
 __all__ = ["PooledChannel"]
 
@@ -83,25 +84,37 @@ class PooledChannel:
         metadata: MetadataLike | Metadata | None = None,
     ) -> ClientCall[Q, R]:
         """A call, see `Channel.request`. It takes its connection when it is sent, and gives it back when it is left."""
-        method = Method.of(name, cardinality, request_type, reply_type)
-        pairs = metadata if isinstance(metadata, Metadata) else Metadata(metadata)
+        method = method_of(name, cardinality, request_type, reply_type)
+        pairs = as_metadata(metadata)
         if self._metadata:
             pairs = Metadata([*self._metadata.items(), *pairs.items()])
-        pairs.encode()
         if timeout is None and deadline is None and method.is_unary:
             timeout = self._endpoint.config.request_timeout
-        effective = Deadline.min(
-            None if timeout is None else Deadline.after(timeout),
-            None if deadline is None else Deadline.of(deadline),
-            current_deadline(),
-        )
+        effective = Deadline.for_call(timeout, deadline)
         return _PooledCall(_PooledCaller(self, self._endpoint, effective), method, pairs, effective)
 
+    def open_at_once(self, headers: Headers, data: bytes) -> tuple[Slot[PoolableChannel], Stream] | None:
+        """For calls: as `open_stream`, with a whole request, if nothing makes it wait."""
+        slot = self._endpoint.acquire_at_once(self._avoid)
+        if slot is None:
+            return None
+        stream = slot.channel.open_at_once(headers, data)
+        if stream is None:
+            self._endpoint.release(slot)
+            return None
+        self.last = slot
+        return slot, stream
+
     async def open_stream(
-        self, headers: Callable[[], Headers], *, end: bool, deadline: Deadline | None
+        self,
+        headers: Callable[[], Headers],
+        *,
+        end: bool,
+        deadline: Deadline | None,
+        avoid: Slot[PoolableChannel] | None = None,
     ) -> tuple[Slot[PoolableChannel], Stream]:
         """For calls: a connection, to be given back, and a stream on it. Raises ConnectError, OverloadedError."""
-        slot = self.last = await self._endpoint.acquire(self._avoid, deadline)
+        slot = self.last = await self._endpoint.acquire(avoid or self._avoid, deadline)
         try:
             return slot, await slot.channel.open_stream(headers, end=end)
         except BaseException:
@@ -127,23 +140,35 @@ class _PooledCaller:
         return self._channel.endpoint.url
 
     @property
-    def scheme(self) -> str:
-        return "https" if self._channel.endpoint.tls else "http"
-
-    @property
-    def authority(self) -> str:
-        return self._channel.endpoint.authority
-
-    @property
-    def user_agent(self) -> str:
-        return USER_AGENT
-
-    @property
     def max_message_size(self) -> int:
         return self.pool_endpoint.config.max_message_size
 
+    @property
+    def packed(self) -> bool:
+        return self.pool_endpoint.heads.packed
+
+    @property
+    def interceptors(self) -> Sequence[Interceptor]:
+        return self.pool_endpoint.interceptors
+
+    def timers(self) -> Timers:
+        return self.pool_endpoint.timers()
+
+    def request_headers(self, path: str, timeout: float | None, metadata: Metadata) -> Headers:
+        return self.pool_endpoint.heads.request(path, timeout, metadata)
+
+    def open_at_once(self, headers: Headers, data: bytes) -> Stream | None:
+        opened = self._channel.open_at_once(headers, data)
+        if opened is None:
+            return None
+        self._slot, stream = opened
+        return stream
+
     async def open_stream(self, headers: Callable[[], Headers], *, end: bool) -> Stream:
-        self._slot, stream = await self._channel.open_stream(headers, end=end, deadline=self._deadline)
+        failed, self._slot = self._slot, None
+        if failed is not None:  # the call is sent again
+            self.pool_endpoint.release(failed)
+        self._slot, stream = await self._channel.open_stream(headers, end=end, deadline=self._deadline, avoid=failed)
         return stream
 
     def call_started(self) -> None:

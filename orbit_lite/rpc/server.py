@@ -11,28 +11,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import socket
 import ssl as tls
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from orbit_lite.errors import ConfigurationError, IoError, Status, quote
-from orbit_lite.rpc.call import HttpRefusal, Malformed, RequestHead, StatusRefusal, read_request, trailer_headers
+from orbit_lite.errors import ConfigurationError, IoError, Status
+from orbit_lite.http2.config import Http2Config
+from orbit_lite.http2.errors import ErrorCode
+from orbit_lite.http2.fields import HeaderBlock
+from orbit_lite.rpc.call import RESPONSE_HEAD, HttpRefusal, RequestHead, StatusRefusal, read_request, trailer_headers
 from orbit_lite.rpc.config import ServerConfig
 from orbit_lite.rpc.connection import Connection, ConnectionSettings
-from orbit_lite.rpc.context import CallContext, call_scope
-from orbit_lite.rpc.deadline import Deadline
+from orbit_lite.rpc.context import CallContext, enter_call
 from orbit_lite.rpc.errors import EXECUTED_METADATA, StatusReply
 from orbit_lite.rpc.failures import status_of
+from orbit_lite.rpc.interceptors import Interceptor
 from orbit_lite.rpc.metadata import Headers
 from orbit_lite.rpc.method import Cardinality, Method
 from orbit_lite.rpc.serving import ServerCall
-from orbit_lite.rpc.status import ErrorCode
 from orbit_lite.rpc.stream import Stream
+from orbit_lite.rpc.timers import Timers
+from orbit_lite.rpc.upkeep import Upkeep
 from orbit_lite.telemetry.metrics import OTHER_METHOD, CallStats
 
 __all__ = ["DrainResult", "Server"]
@@ -87,14 +93,21 @@ class Server:
         *,
         config: ServerConfig | None = None,
         guard: Callable[[CallContext], None] | None = None,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         """Raises ConfigurationError when two handlers serve the same method.
 
         guard: asked before each handler, with the registered path and never the peer's spelling of it; what it raises
-        is the answer, and the handler does not run.
+        is the answer, and the handler does not run. interceptors: around every handler, the first one outermost.
         """
         self.config = config or ServerConfig()
         self._guard = guard
+        self._interceptors = tuple(interceptors)
+        self._http2 = dataclasses.replace(
+            self.config.http2 or Http2Config(),
+            max_concurrent_streams=self.config.max_concurrent_streams,
+            preface_timeout=self.config.handshake_timeout,
+        )
         self.stats = CallStats()
         self._routes: dict[str, _Route] = {}
         for servable in handlers:
@@ -106,6 +119,9 @@ class Server:
         self._draining = False
         self._closing = False
         self._closed = asyncio.Event()
+        self._wheel: Timers | None = None
+        self._upkeep = Upkeep(self.config)
+        self._look: asyncio.TimerHandle | None = None
 
     def _add(self, mapping: Mapping[str, Handler]) -> None:
         for path, handler in mapping.items():
@@ -201,8 +217,7 @@ class Server:
         config = self.config
         settings = ConnectionSettings(
             client=False,
-            max_concurrent_streams=config.max_concurrent_streams,
-            preface_timeout=config.handshake_timeout,
+            http2=self._http2,
             keep_alive_interval=config.keep_alive_interval,
             keep_alive_timeout=config.keep_alive_timeout,
             tcp_keepalive=config.tcp_keepalive,
@@ -211,25 +226,33 @@ class Server:
 
     def _started(self, connection: Connection) -> None:
         self._connections.add(connection)
+        self._upkeep.make_room(self._connections, connection, len(self._connections))
+        if self._look is None:
+            self._look_again()
         if self._closing:  # it was in its TLS handshake meanwhile
             connection.close("the server was closed")
         elif self._draining:
             connection.go_away(final=False)
+
+    def _look_again(self) -> None:
+        """Keep an eye on idle and old connections while there are any."""
+        self._look = None
+        loop = asyncio.get_running_loop()
+        self._upkeep.look(self._connections, loop.time())
+        interval = self._upkeep.interval
+        if interval is not None and self._connections and not self._closing:
+            self._look = loop.call_later(interval, self._look_again)
 
     # ---------------------------------------------------------------- calls
 
     def _accept(self, stream: Stream) -> None:
         """A request's head has come: refuse it, or start its handler."""
         try:
-            head = read_request(stream.headers or [], self._routes)
-        except Malformed as refusal:
-            log.debug("malformed request from %s: %s", stream.peer, refusal)
-            stream.reset(ErrorCode.PROTOCOL_ERROR)
-            stream.release()
+            head = read_request(cast(HeaderBlock, stream.head), self._routes)
         except HttpRefusal as refusal:
-            self._refuse(stream, [(":status", str(refusal.status)), ("content-type", "text/plain")])
+            self._refuse(stream, ((":status", str(refusal.status)), ("content-type", "text/plain")))
         except StatusRefusal as refusal:
-            self._refuse_with(stream, StatusReply(refusal.status, str(refusal)), refusal.headers)
+            self._refuse_with(stream, StatusReply(refusal.status, str(refusal)))
         else:
             if self._draining or self._closing:
                 self._refuse_with(stream, StatusReply(Status.UNAVAILABLE, "draining", (), _NOT_EXECUTED))
@@ -238,10 +261,9 @@ class Server:
             else:
                 self._start(stream, head)
 
-    def _refuse_with(self, stream: Stream, reply: StatusReply, headers: Headers | None = None) -> None:
+    def _refuse_with(self, stream: Stream, reply: StatusReply) -> None:
         self.stats.record(OTHER_METHOD, 0.0, error=True)
-        head = [(":status", "200"), ("content-type", "application/grpc")]
-        self._refuse(stream, head + (headers or []) + trailer_headers(reply))
+        self._refuse(stream, RESPONSE_HEAD + trailer_headers(reply))
 
     def _refuse(self, stream: Stream, headers: Headers) -> None:
         stream.send_headers(headers, end=True)
@@ -250,29 +272,31 @@ class Server:
 
     def _start(self, stream: Stream, head: RequestHead) -> None:
         route = self._routes[head.path]
-        deadline = None if head.timeout is None else Deadline.after(head.timeout)
-        context = CallContext(route.method.path, stream.peer, head.metadata, deadline, head.user_agent)
-        call: ServerCall[Any, Any] = ServerCall(stream, route.method, context, self.config.max_message_size)
-        task = asyncio.get_running_loop().create_task(self._run(call, route), name=head.path)
-        call.on_abandoned(task.cancel)
+        config = self.config
+        packed = config.compression is not None
+        call: ServerCall[Any, Any] = ServerCall(stream, route.method, head, config.max_message_size, packed=packed)
+        loop = asyncio.get_running_loop()
+        call.task = task = loop.create_task(self._serve(call, route), name=head.path)
         self._calls[task] = call
-        task.add_done_callback(self._done)
-
-    async def _run(self, call: ServerCall[Any, Any], route: _Route) -> None:
-        with call_scope(call.context):
-            await self._serve(call, route)
+        call.on_abandoned(self._cancel_call)
 
     async def _serve(self, call: ServerCall[Any, Any], route: _Route) -> None:
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        timer = None
-        if call.deadline is not None:
-            timer = loop.call_later(call.deadline.remaining(), self._expire, call, asyncio.current_task())
+        """Run a call's handler, in a task of its own."""
+        call.has_begun = True
+        deadline = call.deadline
         try:
+            enter_call(call, deadline)
+            if deadline is not None:
+                call.timer = self._timers().start(deadline.at, call.expire)
             if self._guard is not None:
                 self._guard(call.context)
-            await route.func(call)
-            call.finish(call.ok())
+            if self._interceptors:
+                await self._intercepted(call, route)
+            else:
+                await route.func(call)
+            if not call.finish_at_once():
+                await call.flush_reply()
+                call.finish(call.ok())
         except asyncio.CancelledError:
             # By the server itself the call is over already; else something that the handler awaited was cancelled.
             call.finish(StatusReply(Status.CANCELLED, "cancelled in the handler"))
@@ -285,25 +309,33 @@ class Server:
             else:
                 log.debug("handler of %s ended with %r after its call was over", call.method.path, error)
         finally:
-            if timer is not None:
-                timer.cancel()
-            call.release()
-            self.stats.record(call.method.path, loop.time() - started, error=call.status is not Status.OK)
+            self._ended(call)
 
-    def _expire(self, call: ServerCall[Any, Any], task: asyncio.Task[Any] | None) -> None:
-        """The deadline passed: the caller is told at once, however long the handler takes to clean up."""
-        call.finish(StatusReply(Status.DEADLINE_EXCEEDED, "the deadline passed in the handler"))
-        if task is not None:
-            task.cancel()
+    async def _intercepted(self, call: ServerCall[Any, Any], route: _Route) -> None:
+        async with contextlib.AsyncExitStack() as around:
+            for interceptor in self._interceptors:
+                await around.enter_async_context(interceptor(call))
+            await route.func(call)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        call = self._calls.pop(task)
-        if task.cancelled():  # before its first step: `_run` had no chance
+    def _ended(self, call: ServerCall[Any, Any]) -> None:
+        del self._calls[call.task]
+        if call.timer is not None:
+            call.timer.cancel()
+        call.release()
+        self.stats.record(call.method.path, time.monotonic() - call.started, error=call.status is not Status.OK)
+
+    def _cancel_call(self, call: ServerCall[Any, Any]) -> None:
+        """Cancel a handler, also one that has not begun: such a task never takes its first step."""
+        call.task.cancel()
+        if not call.has_begun and call.task in self._calls:
             call.finish(StatusReply(Status.CANCELLED, "cancelled before the handler began"))
-            call.release()
-            self.stats.record(call.method.path, 0.0, error=True)
-        elif (error := task.exception()) is not None:
-            log.error("server defect in %s", quote(call.method.path), exc_info=error)
+            self._ended(call)
+
+    def _timers(self) -> Timers:
+        loop = asyncio.get_running_loop()
+        if self._wheel is None or self._wheel.loop is not loop:
+            self._wheel = Timers(loop)
+        return self._wheel
 
     # ---------------------------------------------------------------- stopping
 
@@ -332,6 +364,8 @@ class Server:
         if self._closing:
             return
         self._closing = True
+        if self._look is not None:
+            self._look.cancel()
         self._stop_listening()
         self._end_calls(list(self._calls), "the server is shutting down")
         for connection in list(self._connections):
@@ -378,7 +412,7 @@ class Server:
         for task in tasks:
             if (call := self._calls.get(task)) is not None:
                 call.finish(StatusReply(Status.UNAVAILABLE, reason))
-                task.cancel()
+                self._cancel_call(call)
 
     async def _wait_for(self, tasks: set[asyncio.Task[None]]) -> None:
         """Until cancelled handlers have cleaned up, or for cancel_grace."""

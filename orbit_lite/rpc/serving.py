@@ -7,71 +7,93 @@ when its deadline passes or the peer cancels; the handler is then cancelled and 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
-from typing import Generic, TypeVar, cast
+from functools import cached_property
+from typing import Any, Generic, TypeVar, cast
 
 from grpclib.const import Status as GrpclibStatus  # what handlers written for grpclib give
 
 from orbit_lite.errors import Executed, OrbitError, Status
-from orbit_lite.rpc.call import response_headers, trailer_headers
+from orbit_lite.rpc.call import OK_REPLY, OK_TRAILERS, RESPONSE_HEAD, RequestHead, response_headers, trailer_headers
 from orbit_lite.rpc.context import CallContext, Peer
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.errors import Cancelled, Internal, StatusReply
 from orbit_lite.rpc.framing import MessageReader, frame_message
-from orbit_lite.rpc.http2 import ProtocolError
-from orbit_lite.rpc.metadata import Metadata, MetadataLike
+from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike
 from orbit_lite.rpc.method import Method, decoder
 from orbit_lite.rpc.status import ErrorCode
-from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset
+from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset, unpack
+from orbit_lite.rpc.timers import Timer
 
 __all__ = ["ServerCall"]
 
 Q = TypeVar("Q")
 R = TypeVar("R")
 
-_BROKEN = (StreamReset, ConnectionEnded, ProtocolError)
+_BROKEN = (StreamReset, ConnectionEnded)
 
 
 class ServerCall(Generic[Q, R]):
     """What a handler is given. All methods raise Cancelled once the call is over; the handler then just ends."""
 
-    def __init__(self, stream: Stream, method: Method, context: CallContext, max_message_size: int) -> None:
+    #: How the call ended for the peer; None while it goes on.
+    status: Status | None = None
+    #: Set when the peer cancelled the call or its connection was lost.
+    is_abandoned = False
+    #: The task that runs the handler, and whether it has taken its first step.
+    task: asyncio.Task[None]
+    has_begun = False
+    timer: Timer | None = None
+    _head_sent = False
+    _reply: bytes | None = None
+    _received = 0
+    _sent = 0
+
+    def __init__(
+        self, stream: Stream, method: Method, head: RequestHead, max_message_size: int, *, packed: bool = False
+    ) -> None:
+        """packed: replies are compressed if the caller takes that."""
+        self._packed = packed and head.accepts_gzip
         self.method = method
-        self.context = context
-        #: How the call ended for the peer; None while it goes on.
-        self.status: Status | None = None
-        #: Set when the peer cancelled the call or its connection was lost.
-        self.is_abandoned = False
+        self._head = head
         self._stream = stream
         self._max_size = max_message_size
-        self._reader = MessageReader(max_message_size)
-        self._decode = decoder(method.request_type)
-        self._sending = asyncio.Lock()
-        self._head_sent = False
-        self._received = 0
-        self._sent = 0
+        #: When the call came, in seconds of `time.monotonic()`.
+        self.started = time.monotonic()
+        #: When the caller stops waiting.
+        self.deadline = None if head.timeout is None else Deadline(self.started + head.timeout)
+
+    @cached_property
+    def context(self) -> CallContext:
+        """What `current_call` tells of this call."""
+        head = self._head
+        return CallContext(self.method.path, self._stream.peer, head.metadata, self.deadline, head.user_agent)
+
+    @cached_property
+    def _reader(self) -> MessageReader:
+        return MessageReader(self._max_size, self._head.encoding)
+
+    @cached_property
+    def _sending(self) -> asyncio.Lock:
+        return asyncio.Lock()
 
     # ---------------------------------------------------------------- about the call
 
     @property
     def metadata(self) -> Metadata:
         """What the caller sent beside its messages."""
-        return self.context.metadata
-
-    @property
-    def deadline(self) -> Deadline | None:
-        """When the caller stops waiting."""
-        return self.context.deadline
+        return self._head.metadata
 
     @property
     def peer(self) -> Peer:
         """Who calls."""
-        return self.context.peer
+        return self._stream.peer
 
     @property
     def user_agent(self) -> str | None:
         """The caller's program."""
-        return self.context.user_agent
+        return self._head.user_agent
 
     @property
     def is_over(self) -> bool:
@@ -87,6 +109,11 @@ class ServerCall(Generic[Q, R]):
         cut off or cannot be decoded, ResourceExhausted over the size limit: errors that may leave the handler, since
         they are what the caller is to be told.
         """
+        if not self.method.client_streaming and not self._received:
+            whole = self._stream.take_whole(self._max_size)
+            if whole is not None:
+                self._received = 1
+                return self._read(whole)
         message = await self._next()
         if not self.method.client_streaming:
             if message is None:
@@ -98,8 +125,11 @@ class ServerCall(Generic[Q, R]):
         if message is None:
             return None
         self._received += 1
+        return self._read(message)
+
+    def _read(self, message: bytes) -> Q:
         try:
-            return cast(Q, self._decode(message))
+            return cast(Q, decoder(self.method.request_type)(message))
         except OrbitError as error:
             raise Internal(f"the request cannot be decoded: {error.message}") from error
 
@@ -114,7 +144,7 @@ class ServerCall(Generic[Q, R]):
                 self._reader.end()
                 return None
             self._reader.feed(data)
-        return message
+        return await unpack(message, self._max_size) if self._reader.is_packed else message
 
     def __aiter__(self) -> AsyncIterator[Q]:
         return self
@@ -129,7 +159,7 @@ class ServerCall(Generic[Q, R]):
 
     async def send_initial_metadata(self, *, metadata: MetadataLike | Metadata | None = None) -> None:
         """Send the head of the response now; otherwise the first message does it. Raises MetadataError."""
-        headers = response_headers(metadata)
+        headers = response_headers(metadata, packed=self._packed)
         async with self._sending:
             if self._head_sent:
                 raise Internal("initial metadata was sent already")
@@ -141,12 +171,17 @@ class ServerCall(Generic[Q, R]):
         Raises ResourceExhausted over the size limit and SerializationError for what cannot be encoded; nothing of the
         message is sent then.
         """
-        framed = frame_message(self.method.encode_reply(message), self._max_size)
+        framed = frame_message(self.method.encode_reply(message), self._max_size, packed=self._packed)
+        if not (self.method.server_streaming or self._head_sent or self._sent or self.is_over):
+            # The caller can do nothing with the reply before it has the status: both leave together.
+            self._sent = 1
+            self._reply = framed
+            return
         async with self._sending:
             if self._sent and not self.method.server_streaming:
                 raise Internal("second reply to a unary call")
             if not self._head_sent:
-                self._send_head(response_headers())
+                self._send_head(response_headers(packed=self._packed))
             self._sent += 1
             try:
                 await self._stream.share()
@@ -170,6 +205,8 @@ class ServerCall(Generic[Q, R]):
         pairs.encode()
         details = tuple(status_details) if isinstance(status_details, list | tuple) else ()
         code = Status(status.value)
+        if code is Status.OK:
+            await self.flush_reply()
         async with self._sending:
             if self.is_over:
                 raise self._over()
@@ -181,7 +218,7 @@ class ServerCall(Generic[Q, R]):
             self.status = Status.CANCELLED
             self._stream.reset(ErrorCode.CANCEL)
 
-    def _send_head(self, headers: list[tuple[str, str]]) -> None:
+    def _send_head(self, headers: Headers) -> None:
         if self.is_over:
             raise self._over()
         try:
@@ -196,21 +233,26 @@ class ServerCall(Generic[Q, R]):
 
     # ---------------------------------------------------------------- used by the server
 
-    def on_abandoned(self, then: Callable[[], object]) -> None:
+    def on_abandoned(self, then: Callable[[ServerCall[Any, Any]], object]) -> None:
         """Call `then` when the peer cancels or is lost."""
+        self._then = then
+        self._stream.on_failure = self._abandoned
 
-        def abandoned() -> None:
-            if self.status is None:  # else the handler has said all that it had to, and may finish its work
-                self.is_abandoned = True
-                then()
+    def _abandoned(self) -> None:
+        if self.status is None:  # else the handler has said all that it had to, and may finish its work
+            self.is_abandoned = True
+            self._then(self)
 
-        self._stream.on_failure = abandoned
+    def expire(self) -> None:
+        """The deadline passed: the caller is told at once, however long the handler takes to clean up."""
+        self.finish(StatusReply(Status.DEADLINE_EXCEEDED, "the deadline passed in the handler"))
+        self.task.cancel()
 
     def ok(self) -> StatusReply:
         """What to say when the handler has returned."""
         if not self.method.server_streaming and self._sent == 0:
             return StatusReply(Status.INTERNAL, "the handler returned without a reply")
-        return StatusReply(Status.OK, "")
+        return OK_REPLY
 
     def finish(self, reply: StatusReply) -> None:
         """Send the trailers, if the call is not over. Never waits, never raises."""
@@ -218,14 +260,38 @@ class ServerCall(Generic[Q, R]):
             return
         self.status = reply.status
         headers = trailer_headers(reply)
-        if not self._head_sent:
-            headers = response_headers() + headers
+        stream = self._stream
         try:
-            self._stream.send_headers(headers, end=True)
+            stream.send_headers(headers if self._head_sent else RESPONSE_HEAD + headers, end=True)
         except _BROKEN:
             return  # the peer is gone; there is nobody to tell
-        if not self._stream.receive_ended:
-            self._stream.reset(ErrorCode.NO_ERROR)  # "send no more of the request" (RFC 9113 §8.1)
+        if not stream.receive_ended:
+            stream.reset(ErrorCode.NO_ERROR)  # "send no more of the request" (RFC 9113 §8.1)
+
+    def finish_at_once(self) -> bool:
+        """End a unary call with OK, its reply and its status in one piece. False: `flush_reply`, then `finish`."""
+        reply, stream = self._reply, self._stream
+        if reply is None or self.is_over or not stream.receive_ended:
+            return False
+        try:
+            if not stream.send_reply(response_headers(packed=self._packed), reply, OK_TRAILERS):
+                return False
+        except _BROKEN:
+            pass  # the peer is gone; there is nobody to tell
+        self.status = Status.OK
+        return True
+
+    async def flush_reply(self) -> None:
+        """Send a reply that was to go with its status, waiting while the peer's flow control says so."""
+        reply, self._reply = self._reply, None
+        if reply is None or self.is_over:
+            return
+        async with self._sending:
+            self._send_head(response_headers(packed=self._packed))
+            try:
+                await self._stream.send_data(reply)
+            except _BROKEN as error:
+                raise self._over() from error
 
     def release(self) -> None:
         """The handler has ended: free its place on the connection."""

@@ -6,38 +6,10 @@ RST_STREAM. Both tables apply only where the peer did not send a grpc-status of 
 
 from __future__ import annotations
 
-import enum
-
 from orbit_lite.errors import Status
+from orbit_lite.http2.errors import ErrorCode
 
 __all__ = ["ErrorCode", "Status", "status_of_http", "status_of_reset"]
-
-
-class ErrorCode(enum.IntEnum):
-    """HTTP/2 error codes of RST_STREAM and GOAWAY (RFC 9113 §7)."""
-
-    NO_ERROR = 0x0
-    PROTOCOL_ERROR = 0x1
-    INTERNAL_ERROR = 0x2
-    FLOW_CONTROL_ERROR = 0x3
-    SETTINGS_TIMEOUT = 0x4
-    STREAM_CLOSED = 0x5
-    FRAME_SIZE_ERROR = 0x6
-    REFUSED_STREAM = 0x7
-    CANCEL = 0x8
-    COMPRESSION_ERROR = 0x9
-    CONNECT_ERROR = 0xA
-    ENHANCE_YOUR_CALM = 0xB
-    INADEQUATE_SECURITY = 0xC
-    HTTP_1_1_REQUIRED = 0xD
-
-    @staticmethod
-    def name_of(code: int) -> str:
-        """The code's name, or its number where the RFC gives it none."""
-        try:
-            return ErrorCode(code).name
-        except ValueError:
-            return f"error code {code:#x}"
 
 
 _HTTP = {

@@ -1,7 +1,7 @@
 """One HTTP/2 stream of a connection: header blocks and DATA in both directions, as seen by a call.
 
-The connection tells a stream what arrived (`on_…`), the call that owns it waits and sends. Waiting is done on one event
-that every change sets, so no task is ever cancelled to be woken up: a failure is a value that the next wait raises.
+The connection tells a stream what arrived (`on_…`), the call that owns it waits and sends. A wait ends with every
+change, so no task is ever cancelled to be woken up: a failure is a value that the next wait raises.
 
 What arrived before a failure is delivered before it. Only a failure that this side decided itself (a deadline, a
 cancelled call) comes at once.
@@ -10,18 +10,21 @@ cancelled call) comes at once.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from orbit_lite.http2.errors import ErrorCode
+from orbit_lite.http2.fields import HeaderBlock
+from orbit_lite.http2.streams import Stream as Http2Stream
+from orbit_lite.rpc.compression import STEP, decompress
 from orbit_lite.rpc.context import Peer
+from orbit_lite.rpc.framing import whole_message
 from orbit_lite.rpc.metadata import Headers
-from orbit_lite.rpc.status import ErrorCode
 
 if TYPE_CHECKING:
     from orbit_lite.rpc.connection import Connection
 
-__all__ = ["ConnectionEnded", "Stream", "StreamReset"]
+__all__ = ["ConnectionEnded", "Stream", "StreamReset", "unpack"]
 
 #: Bytes that one stream hands to the transport, and messages that it sends or receives without having to wait, before
 #: others get a turn.
@@ -29,11 +32,24 @@ SLICE = 64 * 1024
 BURST = 32
 
 
-class StreamReset(Exception):
-    """The stream was ended by a RST_STREAM."""
+async def unpack(packed: bytes, max_size: int) -> bytes:
+    """The content of a compressed message. Raises ResourceExhausted and Internal, see `decompress`."""
+    pieces = []
+    for piece in decompress(packed, max_size):
+        pieces.append(piece)
+        if len(piece) >= STEP:
+            await asyncio.sleep(0)
+    return b"".join(pieces)
 
-    def __init__(self, code: int, *, by_peer: bool) -> None:
-        super().__init__(f"stream reset by {'the peer' if by_peer else 'us'}: {ErrorCode.name_of(code)}")
+
+class StreamReset(Exception):
+    """The stream was ended by a RST_STREAM. reason: what the peer did, where this side had to end it."""
+
+    def __init__(self, code: int, *, by_peer: bool, reason: str | None = None) -> None:
+        super().__init__(
+            f"stream reset by {'the peer' if by_peer else 'us'}: {ErrorCode.name_of(code)}"
+            + (f", {reason}" if reason else "")
+        )
         self.code = code
         self.by_peer = by_peer
 
@@ -60,30 +76,29 @@ class Stream:
         "_connection",
         "_data",
         "_has_body",
-        "_news",
         "_send_ended",
+        "_waiters",
         "failure",
-        "headers",
-        "id",
-        "is_head_only",
+        "h2",
+        "head",
         "on_failure",
         "receive_ended",
-        "trailers",
+        "tail",
     )
 
-    def __init__(self, connection: Connection, stream_id: int, *, send_ended: bool = False) -> None:
+    def __init__(self, connection: Connection, h2: Http2Stream) -> None:
         self._connection = connection
-        self._data: deque[tuple[bytes, int]] = deque()
-        self._news = asyncio.Event()
-        self._send_ended = send_ended
+        self._data: list[tuple[bytes, int]] = []
+        self._waiters: list[asyncio.Future[None]] = []
         self._has_body = False
+        self._send_ended = False
         self._burst = 0
         self._aborted = False
-        self.id = stream_id
-        #: The peer's message consisted of a header block alone.
-        self.is_head_only = False
-        self.headers: Headers | None = None
-        self.trailers: Headers | None = None
+        self.h2 = h2
+        h2.owner = self
+        #: The header block that opens the peer's message, and the one that ends it.
+        self.head: HeaderBlock | None = None
+        self.tail: HeaderBlock | None = None
         self.receive_ended = False
         self.failure: Exception | None = None
         #: Called once when the stream fails, for an owner that does not wait on the stream itself.
@@ -91,72 +106,132 @@ class Stream:
 
     # ---------------------------------------------------------------- told by the connection
 
-    def on_headers(self, headers: Headers) -> None:
-        """A header block arrived: the first is the message's head, the second its trailers."""
-        if self.headers is None:
-            self.headers = headers
+    def on_headers(self, block: HeaderBlock, ends: bool) -> None:
+        """A header block arrived: the first is the message's head, the second its trailers. ends: nothing follows."""
+        if self.head is None:
+            self.head = block
         else:
-            self.trailers = headers
-        self._news.set()
+            self.tail = block
+        if ends:
+            self.receive_ended = True
+        if self._waiters:
+            self._wake()
 
-    def on_data(self, data: bytes, size: int) -> None:
-        """DATA arrived; size: what it counts in flow control, padding included."""
+    def on_data(self, data: bytes, size: int, ends: bool) -> None:
+        """DATA arrived; size: what it counts in flow control, padding included. ends: nothing follows."""
+        if data:
+            self._has_body = True
+            self._data.append((data, size))
+        if ends:
+            self.receive_ended = True
+        if self._waiters:
+            self._wake()
+
+    def on_whole(self, head: HeaderBlock, data: bytes, tail: HeaderBlock | None) -> None:
+        """Everything arrived at once. Of flow control nothing is left to do."""
+        self.head = head
+        self.tail = tail
         self._has_body = True
-        self._data.append((data, size))
-        self._news.set()
-
-    def on_end(self) -> None:
-        """The peer ended its side. A response that is complete wants no more of the request."""
+        self._data.append((data, 0))
         self.receive_ended = True
-        self.is_head_only = self.trailers is None and not self._has_body
-        if self._connection.settings.client:
-            self._send_ended = True
-        self._news.set()
+        if self._waiters:
+            self._wake()
 
     def on_progress(self) -> None:
         """A window or the transport has room again."""
-        self._news.set()
+        if self._waiters:
+            self._wake()
 
     def on_reset(self, code: int, *, by_peer: bool) -> None:
         """RST_STREAM. After a complete response it only says: send no more (RFC 9113 §8.1)."""
         self._send_ended = True
         if self.receive_ended and self._connection.settings.client:
-            self._news.set()
+            self._wake()
         else:
-            self.fail(StreamReset(code, by_peer=by_peer))
+            self.fail(StreamReset(code, by_peer=by_peer, reason=self.h2.fault))
 
     def fail(self, failure: Exception) -> None:
         """End the stream for its owner; the first failure stays."""
         if self.failure is None:
             self.failure = failure
-            self._news.set()
+            self._wake()
             if self.on_failure is not None:
                 self.on_failure()
 
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
     # ---------------------------------------------------------------- used by the owner
+
+    @property
+    def id(self) -> int:
+        """The stream's number on its connection."""
+        return self.h2.id
 
     @property
     def peer(self) -> Peer:
         """The other end of the connection."""
         return self._connection.peer
 
-    async def wait_headers(self) -> Headers:
+    @property
+    def headers(self) -> Headers | None:
+        """The fields of `head`."""
+        return None if self.head is None else self.head.fields
+
+    @property
+    def trailers(self) -> Headers | None:
+        """The fields of `tail`."""
+        return None if self.tail is None else self.tail.fields
+
+    @property
+    def is_head_only(self) -> bool:
+        """Whether the peer's message consisted of a header block alone."""
+        return self.receive_ended and self.tail is None and not self._has_body
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything is here that the peer will send, and may be read."""
+        return self.receive_ended and not self._aborted
+
+    async def wait_head(self) -> HeaderBlock:
         """The message's head. Raises what ended the stream before it came."""
-        while self.headers is None or self._aborted:
+        while self.head is None or self._aborted:
             if self.receive_ended and self.failure is None:
                 raise StreamReset(ErrorCode.PROTOCOL_ERROR, by_peer=True)  # DATA alone is no message
-            await self._wait()
-        return self.headers
+            await self.wait()
+        return self.head
+
+    async def wait_headers(self) -> Headers:
+        """The fields of the message's head. Raises what ended the stream before it came."""
+        return (await self.wait_head()).fields
 
     async def read(self) -> bytes:
         """The next piece of DATA, b"" at the end. Its room is given back to the peer by this."""
         while not self._data:
             if self.receive_ended and not self._aborted:
                 return b""
-            await self._wait()
-        data, size = self._data.popleft()
-        self._connection.give_back(self.id, size)
+            await self.wait()
+        data, size = self._data.pop(0)
+        self._connection.give_back(self.h2, size)
         return data
+
+    def take_whole(self, max_size: int) -> bytes | None:
+        """The only message of a peer that has ended its side, if it came in one piece; it is taken then.
+
+        None: whatever has come is still there for `read`.
+        """
+        if len(self._data) != 1 or not self.receive_ended or self._aborted:
+            return None
+        data, size = self._data[0]
+        message = whole_message(data, max_size)
+        if message is not None:
+            self._data.clear()
+            if size:
+                self._connection.give_back(self.h2, size)
+        return message
 
     async def share(self) -> None:
         """To be called for each message: a loop over messages that are all there must not keep everybody waiting."""
@@ -169,8 +244,19 @@ class Stream:
         """Send a header block; end: nothing follows. Raises what ended the stream."""
         self._raise_if_closed()
         self._send_ended = end
-        self._connection.h2.send_headers(self.id, headers, end_stream=end)
-        self._connection.flush()
+        connection = self._connection
+        connection.h2.send_headers(self.h2, headers, end=end)
+        connection.sent()
+
+    def send_reply(self, head: Headers, data: bytes, tail: Headers) -> bool:
+        """Send a whole response, if nothing makes it wait; False: nothing was sent. Raises what ended the stream."""
+        self._raise_if_closed()
+        connection = self._connection
+        if connection.is_paused or not connection.h2.reply(self.h2, head, data, tail):
+            return False
+        self._send_ended = True
+        connection.sent()
+        return True
 
     async def send_data(self, data: bytes, *, end: bool = False) -> None:
         """Send bytes as DATA frames, as the peer's windows allow; end: nothing follows.
@@ -178,30 +264,49 @@ class Stream:
         One caller at a time. When it is cancelled between two frames the rest cannot be made up for: the stream is
         reset. Raises what ended the stream.
         """
+        connection, h2 = self._connection, self.h2
+        self._raise_if_closed()
+        size = len(data)
+        if size <= SLICE and (not size or connection.room(h2) >= size):
+            self._send_ended = end
+            connection.h2.send_data(h2, data, end=end)
+            connection.sent()
+            return
+        view = memoryview(data)
         sent = since_turn = 0
         try:
             while True:
                 self._raise_if_closed()
-                room = self._connection.room(self.id) if data else 1
+                room = connection.room(h2)
                 if room <= 0:
-                    await self._wait()
+                    await self._wait_for_room()
                     continue
-                piece = data[sent : sent + room]
+                piece = view[sent : sent + min(room, SLICE)]
                 sent += len(piece)
                 since_turn += len(piece)
-                last = sent == len(data)
+                last = sent == size
                 self._send_ended = end and last
-                self._connection.h2.send_data(self.id, piece, end_stream=end and last)
-                self._connection.flush()
+                connection.h2.send_data(h2, piece, end=end and last)
+                connection.flush()
                 if last:
                     return
                 if since_turn >= SLICE:
                     since_turn = 0
                     await asyncio.sleep(0)
         except asyncio.CancelledError:
-            if 0 < sent < len(data):
+            if 0 < sent < size:
                 self.reset(ErrorCode.CANCEL)
             raise
+
+    async def _wait_for_room(self) -> None:
+        """As `wait`, but a peer that makes no room for too long loses the stream (slow readers, CVE-2019-9511)."""
+        limit = self._connection.settings.stall_timeout
+        try:
+            async with asyncio.timeout(limit):
+                await self.wait()
+        except TimeoutError:
+            reason = f"the peer took nothing for {limit:g} s"
+            self.reset(ErrorCode.CANCEL, StreamReset(ErrorCode.CANCEL, by_peer=False, reason=reason))
 
     def reset(self, code: ErrorCode, failure: Exception | None = None) -> None:
         """End the stream from this side; what arrived and was not read is dropped. Nothing happens if it is over.
@@ -210,29 +315,39 @@ class Stream:
         """
         self._send_ended = self._aborted = True
         self._drop()
-        self._connection.reset(self.id, code)
-        self.fail(failure or StreamReset(code, by_peer=False))
+        self._connection.reset(self.h2, code)
+        if self.failure is None:
+            self.fail(failure or StreamReset(code, by_peer=False))
 
     def release(self) -> None:
         """The owner is done: forget the stream, give its room back, free its place among the concurrent ones."""
         self.on_failure = None
-        self._drop()
+        if self._data:
+            self._drop()
         self._connection.release(self)
 
     def _drop(self) -> None:
         size = sum(size for _, size in self._data)
         self._data.clear()
         if size:
-            self._connection.give_back(self.id, size)
+            self._connection.give_back(self.h2, size)
 
     def _raise_if_closed(self) -> None:
         if self.failure is not None:
             raise self.failure
-        if self._send_ended:
+        if self._send_ended or (self.receive_ended and self._connection.settings.client):
+            # A response that is complete wants no more of the request.
             raise StreamReset(ErrorCode.NO_ERROR, by_peer=True)
 
-    async def _wait(self) -> None:
+    async def wait(self) -> None:
+        """Until something changes. Raises what ended the stream."""
         if self.failure is not None:
             raise self.failure
-        self._news.clear()
-        await self._news.wait()
+        waiter = self._connection.loop.create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except BaseException:  # cancelled: nobody waits here any more
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            raise

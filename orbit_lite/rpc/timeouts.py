@@ -7,7 +7,7 @@ import re
 
 from orbit_lite.errors import ParseError, quote
 
-__all__ = ["decode_timeout", "encode_timeout"]
+__all__ = ["decode_timeout", "encode_timeout", "round_timeout"]
 
 #: Longest time that a received timeout means, in seconds: ten years. Larger ones are as good as none.
 LONGEST = 10 * 365 * 86_400.0
@@ -16,13 +16,20 @@ _PER_SECOND = {"n": 1_000_000_000, "u": 1_000_000, "m": 1_000, "S": 1}
 _SECONDS = {"M": 60, "H": 3600}
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _MOST_DIGITS = 99_999_999
+_DIGITS_THAT_COUNT = 4
 
 
 def encode_timeout(seconds: float) -> str:
-    """Text of a remaining time, rounded up, in the finest unit that holds it in eight digits.
+    """Text of a remaining time, in the finest unit that holds it in eight digits, rounded up to four that count.
 
+    Being off by less than a thousandth makes the texts of one timeout's calls equal, so that their header blocks are.
     Raises ValueError for zero and less: such a call has failed already and is not sent.
     """
+    return round_timeout(seconds)[0]
+
+
+def round_timeout(seconds: float) -> tuple[str, float, float]:
+    """(the text as in `encode_timeout`, above, up to): all times in that range have this text."""
     if not seconds > 0:
         raise ValueError(f"timeout of {seconds} s: nothing is left to wait for")
     seconds = min(seconds, LONGEST)
@@ -30,9 +37,15 @@ def encode_timeout(seconds: float) -> str:
         count = math.ceil(seconds * per_second)
         if count / per_second < seconds:  # the product was rounded down to a whole number
             count += 1
+        if count > _MOST_DIGITS:
+            continue
+        step = 10 ** max(0, len(str(count)) - _DIGITS_THAT_COUNT)
+        count = -(-count // step) * step
         if count <= _MOST_DIGITS:
-            return f"{count}{unit}"
-    return f"{math.ceil(seconds / 60)}M"
+            low = (count - step) / per_second
+            return f"{count}{unit}", min(seconds, low), max(seconds, count / per_second)
+    count = math.ceil(seconds / 60)
+    return f"{count}M", seconds, seconds
 
 
 def decode_timeout(text: str) -> float:

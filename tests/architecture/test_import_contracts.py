@@ -31,12 +31,15 @@ SHELLS = {
     "orbit_lite.rpc.context",
     "orbit_lite.rpc.deadline",
     "orbit_lite.rpc.failures",
+    "orbit_lite.rpc.interceptors",
     "orbit_lite.rpc.pool",
     "orbit_lite.rpc.pool_endpoint",
     "orbit_lite.rpc.pooled_channel",
+    "orbit_lite.rpc.redial",
     "orbit_lite.rpc.server",
     "orbit_lite.rpc.serving",
     "orbit_lite.rpc.stream",
+    "orbit_lite.rpc.timers",
 }
 
 

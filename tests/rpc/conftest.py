@@ -15,6 +15,7 @@ from grpclib.const import Cardinality, Handler
 from hpack import Decoder, Encoder
 from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, RstStreamFrame, SettingsFrame
 
+from orbit_lite.http2 import Http2Config
 from orbit_lite.rpc import Channel, Server, ServerConfig, TransportConfig
 from orbit_lite.rpc.connection import Connection, ConnectionSettings
 from orbit_lite.rpc.stream import Stream
@@ -105,12 +106,16 @@ class Pair:
 async def pair() -> AsyncIterator[Callable[..., Awaitable[Pair]]]:
     made: list[Pair] = []
 
-    async def make(*, max_streams: int = 100, client_options: dict[str, Any] | None = None) -> Pair:
+    async def make(
+        *,
+        max_streams: int = 100,
+        client_options: dict[str, Any] | None = None,
+        server_options: dict[str, Any] | None = None,
+    ) -> Pair:
         accepted: list[Stream] = []
         client = Connection(ConnectionSettings(client=True, **(client_options or {})))
-        server = Connection(
-            ConnectionSettings(client=False, max_concurrent_streams=max_streams), accept=accepted.append
-        )
+        limits = Http2Config(max_concurrent_streams=max_streams, **(server_options or {}))
+        server = Connection(ConnectionSettings(client=False, http2=limits), accept=accepted.append)
         ends = MemoryTransport(), MemoryTransport()
         for end, other, protocol in zip(ends, reversed(ends), (client, server), strict=True):
             end.other, end.protocol = other, protocol

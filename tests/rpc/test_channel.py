@@ -18,6 +18,7 @@ from grpclib.metadata import Deadline as GrpclibDeadline
 from hyperframe.frame import DataFrame, HeadersFrame
 
 from orbit_lite.errors import ConnectError, Executed, NetworkError, ParseError
+from orbit_lite.http2 import LAST_STREAM_ID
 from orbit_lite.rpc import (
     Cancelled,
     Channel,
@@ -28,7 +29,7 @@ from orbit_lite.rpc import (
     TransportConfig,
     deadline_scope,
 )
-from orbit_lite.rpc.http2 import LAST_STREAM_ID
+from orbit_lite.rpc.metadata import NOTHING
 
 if TYPE_CHECKING:
     from tests.rpc.conftest import RawPeer, Served
@@ -269,7 +270,8 @@ def test_an_address_is_one_of_both_kinds() -> None:
 )
 def test_a_url_says_where_and_how(url: str, expected: tuple[str, str]) -> None:
     channel = Channel.from_url(url)
-    assert (channel.scheme, channel.authority) == expected
+    head = dict(channel.request_headers("/s/M", None, NOTHING))
+    assert (head[":scheme"], head[":authority"]) == expected
 
 
 def test_without_address_a_channel_is_for_this_machine() -> None:
@@ -323,7 +325,7 @@ async def test_closing_does_not_wait_for_a_peer_that_reads_nothing(raw_server: R
 
         filling = asyncio.create_task(fill())
         (connection,) = channel._connections
-        while not connection._paused:  # noqa: ASYNC110
+        while not connection.is_paused:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         channel.close()
         with pytest.raises(Cancelled):

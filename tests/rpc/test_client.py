@@ -107,7 +107,7 @@ async def test_a_good_answer_gives_message_and_metadata(raw_server: RawServer) -
         ([[(":status", "503"), ("content-type", "text/html")], b"<html>"], Unavailable, "HTTP status 503"),
         ([((":status", "404"),)], Unimplemented, "HTTP status 404"),
         ([[(":status", "200"), ("content-type", "text/html")], b"<html>"], UnknownError, "text/html"),
-        ([[*HEAD, ("grpc-encoding", "gzip")]], Internal, "not offered"),
+        ([[*HEAD, ("grpc-encoding", "br")]], Internal, "not offered"),
         ([HEAD, (*OK,)], Internal, "without its reply"),
         ([(*HEAD, *OK)], Internal, "without its reply"),
         ([HEAD, MESSAGE[:-1], (*OK,)], Internal, "inside a message"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orbit_lite.rpc.http2 import LAST_STREAM_ID
+from orbit_lite.http2 import LAST_STREAM_ID, Http2Config
 from orbit_lite.rpc.metadata import Headers
 from orbit_lite.rpc.status import ErrorCode
 from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset
@@ -17,8 +17,8 @@ from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset
 if TYPE_CHECKING:
     from tests.rpc.conftest import Pair
 
-REQUEST: Headers = [(":method", "POST"), (":scheme", "http"), (":path", "/s/M")]
-HEAD: Headers = [(":status", "200")]
+REQUEST: Headers = ((":method", "POST"), (":scheme", "http"), (":path", "/s/M"))
+HEAD: Headers = ((":status", "200"),)
 
 MakePair = Callable[..., Awaitable["Pair"]]
 
@@ -109,7 +109,7 @@ async def test_nobody_overtakes_those_who_wait(pair: MakePair) -> None:
 
 
 async def test_a_peer_that_asks_and_does_not_read_is_dropped(pair: MakePair) -> None:
-    joined = await pair()
+    joined = await pair(server_options={"ping_interval": None})
     joined.to_client.is_held = True
     joined.server.pause_writing()
     ping = b"\0\0\x08\x06\0\0\0\0\0" + b"\0" * 8
@@ -174,7 +174,7 @@ async def test_after_a_goaway_old_streams_go_on_and_new_ones_are_refused_here(pa
 async def test_streams_that_a_goaway_leaves_out_were_not_processed(pair: MakePair) -> None:
     joined = await pair()
     first, second = [await joined.client.open_stream(request) for _ in range(2)]
-    joined.server.h2.send_goaway(ErrorCode.ENHANCE_YOUR_CALM, first.id, b"too_many_pings")
+    joined.server.h2.go_away(ErrorCode.ENHANCE_YOUR_CALM, first.id, b"too_many_pings")
     joined.server.flush()
     await joined.settle()
     assert first.failure is None
@@ -197,7 +197,7 @@ async def test_a_waiting_stream_learns_of_a_goaway(pair: MakePair) -> None:
 
 async def test_used_up_stream_ids_end_the_connection_gently(pair: MakePair) -> None:
     joined = await pair()
-    joined.client.h2.highest_outbound_stream_id = LAST_STREAM_ID
+    joined.client.h2._next_id = LAST_STREAM_ID + 2
     with pytest.raises(ConnectionEnded, match="stream ids") as caught:
         await joined.client.open_stream(request)
     assert not caught.value.processed
@@ -266,7 +266,9 @@ async def test_a_silent_peer_is_given_up(pair: MakePair) -> None:
 
 
 async def test_a_peer_that_answers_is_kept_and_idle_connections_are_not_pinged(pair: MakePair) -> None:
-    joined = await pair(client_options={"keep_alive_interval": 0.005, "keep_alive_timeout": 1.0})
+    joined = await pair(
+        client_options={"keep_alive_interval": 0.005, "keep_alive_timeout": 1.0}, server_options={"ping_interval": None}
+    )
     ping = b"\0\0\x08\x06\0"
     for _ in range(10):
         await asyncio.sleep(0.005)
@@ -280,10 +282,10 @@ async def test_a_peer_that_answers_is_kept_and_idle_connections_are_not_pinged(p
 
 async def test_a_client_without_preface_is_dropped(pair: MakePair) -> None:
     joined = await pair()
-    fresh = type(joined.server)(joined.server.settings)
+    settings = type(joined.server.settings)(client=False, http2=Http2Config(preface_timeout=0.01))
+    fresh = type(joined.server)(settings)
     transport = type(joined.to_client)()
     transport.protocol = fresh
-    fresh.settings = type(joined.server.settings)(client=False, preface_timeout=0.01)
     fresh.connection_made(transport)
     await fresh.wait_closed()
     assert fresh.ended is not None

@@ -51,6 +51,9 @@ class MemoryChannel:
         await self.dial
         self.is_connected = True
 
+    def open_at_once(self, headers: Headers, data: bytes) -> Stream | None:
+        raise NotImplementedError
+
     async def open_stream(self, headers: Callable[[], Headers], *, end: bool) -> Stream:
         raise NotImplementedError
 

@@ -659,7 +659,7 @@ async def test_a_server_that_dies_ends_its_calls_and_its_successor_is_found(unti
     async with Server([service]) as first:
         await first.start("127.0.0.1", 0)
         port = first.port
-        channel = Channel("127.0.0.1", port)
+        channel = Channel("127.0.0.1", port, redial_initial=0.0)
         stream = InvocationStream(channel, config=AT_ONCE)
         waiting = start(stream, "wait")
         await until(lambda: service.in_flight == 1)

@@ -1,0 +1,141 @@
+"""Budgets against peers that make us work for nothing (RFC 9113 §10.5). Whoever runs out of one loses the connection.
+
+All of them are refilled by useful traffic or by time, so that no well-behaved peer ever meets one.
+"""
+
+from __future__ import annotations
+
+from orbit_lite.http2.config import Http2Config
+from orbit_lite.http2.errors import ConnectionFault, ErrorCode
+
+__all__ = ["Budgets"]
+
+#: Received bytes / this may not exceed the useful ones by more than _WASTE.
+_WASTE_RATIO = 8
+_WASTE = 1 << 20
+#: A DATA frame below this size that ends nothing costs the difference, until its content is consumed.
+_SMALL_DATA = 256
+_SMALL_DATA_BUDGET = 25_600
+#: WINDOW_UPDATE and PRIORITY frames: some, and some more for each stream and each frame of ours.
+_FREE_UPDATES = 1000
+_UPDATES_PER_FRAME = 10
+_REFUSED = 512
+_SETTINGS_RATE = 1.0
+
+
+class _Bucket:
+    """Tokens that come back with time. rate: a second."""
+
+    __slots__ = ("_burst", "_rate", "_tokens", "_when")
+
+    def __init__(self, burst: float, rate: float) -> None:
+        self._burst = self._tokens = burst
+        self._rate = rate
+        self._when = 0.0
+
+    def take(self, now: float) -> bool:
+        self._tokens = min(self._burst, self._tokens + (now - self._when) * self._rate)
+        self._when = now
+        self._tokens -= 1
+        return self._tokens >= 0
+
+    def give(self, tokens: float) -> None:
+        self._tokens = min(self._burst, self._tokens + tokens)
+
+
+class Budgets:
+    """What one connection's peer may still do. What uses up the last of it raises ConnectionFault."""
+
+    __slots__ = (
+        "_config",
+        "_last_ping",
+        "_resets",
+        "_settings",
+        "_strikes",
+        "_updates",
+        "empty_frames",
+        "received",
+        "refused",
+        "small_data",
+        "useful",
+    )
+
+    def __init__(self, config: Http2Config) -> None:
+        self._config = config
+        self._resets = _Bucket(config.reset_burst, config.reset_rate)
+        self._settings = _Bucket(config.settings_burst, _SETTINGS_RATE)
+        self._strikes = 0
+        self._last_ping: float | None = None
+        self._updates = _FREE_UPDATES
+        self.empty_frames = 0
+        self.small_data = 0
+        self.refused = 0
+        self.received = 0
+        self.useful = 0
+
+    def finished(self) -> None:
+        """A stream ended as it should: it pays for a tenth of a reset, and for the frames that tune its flow."""
+        self._resets.give(0.1)
+        self._updates = min(self._updates + _UPDATES_PER_FRAME, 1 << 20)
+
+    def sent_data(self, frames: int) -> None:
+        """Frames of DATA went out: the peer answers with WINDOW_UPDATEs, and may PING again (gRFC A8)."""
+        self._updates = min(self._updates + frames * _UPDATES_PER_FRAME, 1 << 20)
+        self._strikes = 0
+        self._last_ping = None
+
+    def reset(self, now: float) -> None:
+        """A stream was reset before its end, by the peer or for what the peer did."""
+        if not self._resets.take(now):
+            raise _calm("more streams were reset than finished", b"too_many_resets")
+
+    def refuse(self) -> None:
+        """A stream was opened above the limit."""
+        self.refused += 1
+        if self.refused > _REFUSED:
+            raise _calm("streams are opened above the limit again and again", b"too_many_streams")
+
+    def settings(self, now: float) -> None:
+        """A SETTINGS frame came."""
+        if not self._settings.take(now):
+            raise _calm("too many SETTINGS frames", b"too_many_settings")
+
+    def ping(self, now: float, *, has_streams: bool) -> None:
+        """A PING came; see gRFC A9."""
+        config = self._config
+        if config.ping_interval is None:
+            return
+        shortest = config.ping_interval_with_streams if has_streams else config.ping_interval
+        if self._last_ping is not None and now - self._last_ping < shortest:
+            self._strikes += 1
+            if self._strikes > config.ping_strikes:
+                raise _calm("PINGs come too often", b"too_many_pings")
+        self._last_ping = now
+
+    def empty(self) -> None:
+        """A frame without content, which ended nothing."""
+        self.empty_frames += 1
+        if self.empty_frames > self._config.max_empty_frames:
+            raise _calm("too many empty frames", b"too_many_data_frames")
+
+    def small(self, size: int) -> None:
+        """A small DATA frame, which ended nothing, has to be stored."""
+        self.small_data += _SMALL_DATA - size
+        if self.small_data > max(_SMALL_DATA_BUDGET, self._config.connection_window // 2):
+            raise _calm("too many small DATA frames", b"too_many_data_frames")
+
+    def update(self) -> None:
+        """A WINDOW_UPDATE or PRIORITY frame came."""
+        self._updates -= 1
+        if self._updates < 0:
+            raise _calm("too many WINDOW_UPDATE or PRIORITY frames", b"too_many_updates")
+
+    def waste(self, size: int) -> None:
+        """Bytes came that were of no use; the catch-all."""
+        self.received += size
+        if self.received // _WASTE_RATIO > self.useful + _WASTE:
+            raise _calm("too many useless bytes", b"too_many_bytes")
+
+
+def _calm(reason: str, debug: bytes) -> ConnectionFault:
+    return ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, reason, debug)

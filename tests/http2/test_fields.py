@@ -1,0 +1,403 @@
+"""Header blocks: what goes in comes out whatever the tables do, and what RFC 9113 §8 forbids is found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hpack import Decoder, Encoder, NeverIndexedHeaderTuple
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from orbit_lite.http2.errors import ConnectionFault, ErrorCode
+from orbit_lite.http2.fields import Fields, HeaderBlock, HeaderDecoder, HeaderEncoder, Malformed
+
+LIMIT, MOST = 16 * 1024, 128
+
+REQUEST: Fields = (
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":path", "/s.S/M"),
+    (":authority", "host"),
+    ("te", "trailers"),
+    ("content-type", "application/grpc"),
+)
+RESPONSE: Fields = ((":status", "200"), ("content-type", "application/grpc"))
+
+#: Few names and values, so that blocks and entries repeat; and anything that latin-1 can say.
+NAMES = st.sampled_from(
+    [":authority", ":method", ":path", ":status", "accept-encoding", "content-type", "user-agent", "x", "y-bin"]
+) | st.text(st.characters(max_codepoint=255), max_size=12)
+VALUES = st.sampled_from(["", "POST", "200", "/s/M", "gzip", "v" * 200]) | st.text(
+    st.characters(max_codepoint=255), max_size=300
+)
+FIELDS = st.lists(st.tuples(NAMES, VALUES), max_size=6).map(tuple)
+SIZES = st.sampled_from([0, 1, 40, 64, 300, 4096, 1 << 20]) | st.integers(0, 5000)
+
+
+@st.composite
+def sessions(draw: st.DrawFn) -> list[Fields | int]:
+    """Blocks, many of them repeated, and changes of the table's size between them."""
+    known = draw(st.lists(FIELDS, min_size=1, max_size=5))
+    return draw(st.lists(st.sampled_from(known) | FIELDS | SIZES, max_size=25))
+
+
+def decoder() -> HeaderDecoder:
+    return HeaderDecoder(LIMIT, MOST)
+
+
+def text(headers: Sequence[tuple[bytes, bytes]]) -> Fields:
+    return tuple((bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in headers)
+
+
+# ---------------------------------------------------------------- against the library
+
+
+@given(sessions())
+@example([((("te", "a"),)), 100, 200, ((("te", "a"),))])
+def test_another_decoder_reads_what_we_encode(session: list[Fields | int]) -> None:
+    encoder, theirs, ours = HeaderEncoder(), Decoder(), decoder()
+    for step in session:
+        if isinstance(step, int):
+            encoder.limit_table(step)
+            theirs.max_allowed_table_size = min(step, 4096)
+        else:
+            block = encoder.encode(step)
+            assert text(theirs.decode(block, raw=True)) == step
+            assert ours.decode(block).fields == step
+
+
+@given(sessions(), st.booleans())
+def test_we_decode_what_another_encoder_writes(session: list[Fields | int], huffman: bool) -> None:
+    encoder, ours = Encoder(), decoder()
+    resized = 0
+    for step in session:
+        if isinstance(step, int):
+            if resized < 2:  # more before one block is not allowed (RFC 7541 §4.2)
+                encoder.header_table_size = min(step, 4096)
+                resized += 1
+        else:
+            resized = 0
+            headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in step]
+            assert ours.decode(encoder.encode(headers, huffman=huffman)).fields == step
+
+
+class Forgetful(HeaderDecoder):
+    """Decodes every block anew."""
+
+    __slots__ = ()
+
+    def decode(self, data: bytes) -> HeaderBlock:
+        self._known.clear()
+        return super().decode(data)
+
+
+@given(st.data())
+def test_memory_never_gives_a_stale_answer(data: st.DataObject) -> None:
+    """Any blocks at all, in any order: also those that mean something else each time."""
+    pieces = st.sampled_from([
+        b"\x82",  # indexed, static
+        b"\xbe",  # indexed, the newest entry
+        b"\xbf",  # indexed, the one before
+        b"\x40\x01a\x01b",  # entered
+        b"\x40\x01a\x01c",
+        b"\x7e\x01d",  # entered, with the name of the newest
+        b"\x00\x01a\x01b",  # not entered
+        b"\x0f\x2f\x01e",  # not entered, with the name of the newest
+        b"\x40\x01f\x7f\xd1\x1f" + b"g" * 4176,  # larger than the table: empties it
+        b"\x40\x01h\x7f\xd1\x0e" + b"i" * 2000,
+    ])
+    updates = st.sampled_from([b"", b"", b"", b"\x20", b"\x3f\x41", b"\x3f\xe1\x1f", b"\x20\x3f\xe1\x1f"])
+    known = data.draw(st.lists(st.builds(bytes.__add__, updates, st.lists(pieces, max_size=3).map(b"".join)), min_size=1))
+    remembering, forgetful = decoder(), Forgetful(LIMIT, MOST)
+    for block in data.draw(st.lists(st.sampled_from(known), max_size=30)):
+        try:
+            expected = forgetful.decode(block).fields
+        except ConnectionFault:
+            with pytest.raises(ConnectionFault):
+                remembering.decode(block)
+            return
+        assert remembering.decode(block).fields == expected
+
+
+def test_a_repeated_block_is_decoded_once() -> None:
+    encoder, ours = HeaderEncoder(), decoder()
+    encoder.encode(REQUEST)
+    block = encoder.encode(REQUEST)
+    assert encoder.encode(REQUEST) is block
+    ours.decode(HeaderEncoder().encode(REQUEST))  # fills the table
+    assert ours.recall(block) is None
+    first = ours.decode(block)
+    assert ours.decode(block) is first
+    assert ours.recall(block) is first
+
+
+def test_an_index_means_something_else_after_a_new_entry() -> None:
+    ours = decoder()
+    ours.decode(b"\x40\x01a\x011")
+    assert ours.decode(b"\xbe").fields == (("a", "1"),)
+    assert ours.decode(b"\xbe").fields == (("a", "1"),)
+    ours.decode(b"\x40\x01a\x012")
+    assert ours.decode(b"\xbe").fields == (("a", "2"),)
+
+
+def test_the_memory_is_bounded() -> None:
+    encoder, ours = HeaderEncoder(), decoder()
+    encoder.encode(RESPONSE)
+    for number in range(2000):
+        ours.decode(encoder.encode((("x", str(number)),)))
+    assert len(ours._known) <= 256
+    assert len(encoder._known) <= 256
+    encoder.encode((("x", "y" * 5000),))
+    assert all(len(block) <= 1024 for block in encoder._known.values())
+
+
+# ---------------------------------------------------------------- the tables
+
+
+def test_metadata_is_never_entered_into_a_table() -> None:
+    encoder, theirs = HeaderEncoder(), Decoder()
+    fields = (*REQUEST, ("authorization", "secret"), ("x-id", "1"))
+    for _ in range(3):
+        headers = theirs.decode(encoder.encode(fields), raw=True)
+    names = {bytes(name) for name, _ in theirs.header_table.dynamic_entries}
+    assert {b"authorization", b"x-id"}.isdisjoint(names)
+    never = {bytes(header[0]) for header in headers if isinstance(header, NeverIndexedHeaderTuple)}
+    assert never == {b"authorization", b"x-id"}
+
+
+def test_nothing_pushes_an_entry_out() -> None:
+    encoder, theirs = HeaderEncoder(), Decoder()
+    theirs.decode(encoder.encode(REQUEST))
+    first = list(theirs.header_table.dynamic_entries)
+    for number in range(200):
+        theirs.decode(encoder.encode(((":path", f"/s/{number}" + "x" * 50),)))
+    assert list(theirs.header_table.dynamic_entries)[-len(first) :] == first
+    assert len(encoder.encode(REQUEST)) == len(REQUEST)  # an index for each
+
+
+def test_without_a_table_nothing_is_entered() -> None:
+    encoder, theirs = HeaderEncoder(), Decoder()
+    encoder.limit_table(0)
+    theirs.max_allowed_table_size = 0
+    for _ in range(3):
+        assert text(theirs.decode(encoder.encode(REQUEST), raw=True)) == REQUEST
+    assert not theirs.header_table.dynamic_entries
+
+
+def test_a_larger_table_than_ours_is_not_used() -> None:
+    encoder = HeaderEncoder()
+    first = encoder.encode(REQUEST)
+    encoder.limit_table(1 << 32)
+    assert len(encoder.encode(REQUEST)) < len(first)
+
+
+def test_however_often_the_limit_changes_two_updates_tell_of_it() -> None:
+    """RFC 7541 §4.2: the smallest size and the last."""
+    encoder = HeaderEncoder()
+    for size in (100, 200, 0, 300, 4096, 77):
+        encoder.limit_table(size)
+    assert encoder.encode(((":method", "GET"),)) == b"\x20\x3f\x2e\x82"
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"\x3f\xe2\x1f",  # 4097
+        b"\x20\x20\x20",
+        b"\x82\x20",  # not at the beginning
+        b"\x20\x3f\xe1\x1f\x20",
+    ],
+    ids=["too large", "three", "late", "three of both lengths"],
+)
+def test_size_updates_that_are_not_allowed_are_compression_errors(block: bytes) -> None:
+    with pytest.raises(ConnectionFault) as caught:
+        decoder().decode(block)
+    assert caught.value.code is ErrorCode.COMPRESSION_ERROR
+
+
+@given(st.lists(st.binary(max_size=80), max_size=6))
+@example([b"\x80"])
+@example([b"\xff" * 40])
+@example([b"\x7f" + b"\xff" * 60_000])
+@example([b"\x00\x81\x00\x00"])
+def test_any_bytes_give_fields_or_a_connection_fault(blocks: list[bytes]) -> None:
+    ours = decoder()
+    for block in blocks:
+        try:
+            ours.decode(block)
+        except ConnectionFault as fault:
+            assert fault.code in {ErrorCode.COMPRESSION_ERROR, ErrorCode.ENHANCE_YOUR_CALM}
+            return
+
+
+# ---------------------------------------------------------------- limits
+
+
+def lists(*sizes: int) -> bytes:
+    """A block that enters nothing, with fields of these sizes as RFC 9113 §6.5.2 counts them."""
+    return HeaderEncoder().encode(tuple(("x", "y" * (size - 33)) for size in sizes))
+
+
+def test_lists_up_to_the_limit_are_as_they_should_be() -> None:
+    assert not decoder().decode(lists(LIMIT)).is_oversized
+    assert not decoder().decode(lists(*[LIMIT // MOST] * MOST)).is_oversized
+
+
+@pytest.mark.parametrize("block", [lists(LIMIT + 1), lists(*[33] * (MOST + 1)), lists(LIMIT, 33)])
+def test_lists_over_the_limit_are_marked_and_still_decoded(block: bytes) -> None:
+    oversized = decoder().decode(block)
+    assert oversized.is_oversized
+    assert oversized.fields
+
+
+def test_a_list_far_over_the_limit_ends_the_connection() -> None:
+    decoder().decode(lists(*[LIMIT] * 4))
+    with pytest.raises(ConnectionFault) as caught:
+        decoder().decode(lists(*[LIMIT] * 4, 33))
+    assert (caught.value.code, caught.value.debug) == (ErrorCode.ENHANCE_YOUR_CALM, b"header_list_too_large")
+
+
+def test_a_small_block_may_not_stand_for_a_large_list() -> None:
+    """An entry of four kilobytes, named by one byte as often as a frame holds."""
+    ours = decoder()
+    ours.decode(b"\x40\x01a\x7f\xb1\x1e" + b"b" * 4016)
+    with pytest.raises(ConnectionFault):
+        ours.decode(b"\xbe" * 1000)
+
+
+# ---------------------------------------------------------------- what may be said
+
+
+def changed(name: str, value: str | None, fields: Fields = REQUEST) -> Fields:
+    """The fields with another value for one of them, or without it."""
+    return tuple((n, v if n != name else value) for n, v in fields if n != name or value is not None)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        REQUEST,
+        (*REQUEST, ("x", "")),
+        (*REQUEST, ("x-bin", "AQI")),
+        (*REQUEST, ("x", "a\tb")),
+        (*REQUEST, ("x", "grün")),
+        (*REQUEST, ("content-length", "0")),
+        (*REQUEST, ("content-length", "7"), ("content-length", "7")),
+        changed(":authority", None),
+        changed(":path", "*", changed(":method", "OPTIONS")),
+        ((":method", "CONNECT"), (":authority", "host:1")),
+        ((":method", "CONNECT"), (":protocol", "p"), (":scheme", "http"), (":path", "/"), (":authority", "host")),
+    ],
+)
+def test_what_http2_allows_in_requests_is_well_formed(fields: Fields) -> None:
+    HeaderBlock(fields).check("request")
+
+
+REQUEST_FAULTS: dict[str, Fields] = {
+    "path without slash": changed(":path", "s.S/M"),
+    "path empty": changed(":path", ""),
+    "path missing": changed(":path", None),
+    "path * of POST": changed(":path", "*"),
+    "path twice": (*REQUEST[:4], (":path", "/s.S/M"), *REQUEST[4:]),
+    "method missing": changed(":method", None),
+    "method empty": changed(":method", ""),
+    "scheme missing": changed(":scheme", None),
+    "scheme empty": changed(":scheme", ""),
+    "connect with a path": ((":method", "CONNECT"), (":authority", "host"), (":path", "/")),
+    "connect with a scheme": ((":method", "CONNECT"), (":authority", "host"), (":scheme", "http")),
+    "pseudo-header late": (*REQUEST, (":authority", "host")),
+    "pseudo-header after another": (("x", "1"), *REQUEST),
+    "pseudo-header of responses": ((":status", "200"), *REQUEST),
+    "pseudo-header unknown": ((":x", "1"), *REQUEST),
+    "nothing": (),
+    "name with capitals": (*REQUEST, ("Upper", "1")),
+    "name empty": (*REQUEST, ("", "1")),
+    "name with a space": (*REQUEST, ("x y", "1")),
+    "name with lines": (*REQUEST, ("x\r\ny", "1")),
+    "name that is no ASCII": (*REQUEST, ("ü", "1")),
+    "value with lines": (*REQUEST, ("x", "a\r\nb: c")),
+    "value with NUL": (*REQUEST, ("x", "a\0b")),
+    "value with DEL": (*REQUEST, ("x", "\x7f")),
+    "value of a pseudo-header with lines": changed(":path", "/a\nb"),
+    "connection": (*REQUEST, ("connection", "close")),
+    "keep-alive": (*REQUEST, ("keep-alive", "1")),
+    "proxy-connection": (*REQUEST, ("proxy-connection", "close")),
+    "transfer-encoding": (*REQUEST, ("transfer-encoding", "chunked")),
+    "upgrade": (*REQUEST, ("upgrade", "h2c")),
+    "te": changed("te", "gzip"),
+    "content-length of two": (*REQUEST, ("content-length", "1"), ("content-length", "2")),
+    "content-length negative": (*REQUEST, ("content-length", "-1")),
+    "content-length empty": (*REQUEST, ("content-length", "")),
+    "content-length of other digits": (*REQUEST, ("content-length", "²")),
+}
+
+
+@pytest.mark.parametrize("name", REQUEST_FAULTS)
+def test_what_http2_forbids_in_requests_is_malformed(name: str) -> None:
+    block = HeaderBlock(REQUEST_FAULTS[name])
+    for _ in range(2):  # and stays so
+        with pytest.raises(Malformed):
+            block.check("request")
+    assert block.plain is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("response", RESPONSE),
+        ("response", ((":status", "404"), ("content-length", "5"))),
+        ("response", ((":status", "200"), ("x!#$%&'*+^_`|~", "any token"))),
+        ("trailers", (("grpc-status", "0"),)),
+        ("trailers", ()),
+    ],
+)
+def test_what_http2_allows_in_responses_is_well_formed(kind: str, fields: Fields) -> None:
+    HeaderBlock(fields).check(kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("response", ()),
+        ("response", (("x", "1"),)),
+        ("response", ((":status", ""),)),
+        ("response", ((":status", "20"),)),
+        ("response", ((":status", "2000"),)),
+        ("response", ((":status", "٢٠٠"),)),
+        ("response", ((":status", "200"), (":status", "200"))),
+        ("response", (("x", "1"), (":status", "200"))),
+        ("response", ((":status", "200"), (":path", "/"))),
+        ("response", ((":status", "200"), ("Upper", "1"))),
+        ("response", ((":status", "200"), ("connection", "close"))),
+        ("trailers", ((":status", "200"),)),
+        ("trailers", ((":path", "/"),)),
+        ("trailers", (("grpc-status", "0\n"),)),
+        ("trailers", (("upgrade", "h2c"),)),
+    ],
+)
+def test_what_http2_forbids_in_responses_is_malformed(kind: str, fields: Fields) -> None:
+    with pytest.raises(Malformed):
+        HeaderBlock(fields).check(kind)
+
+
+def test_one_block_may_be_right_here_and_wrong_there() -> None:
+    block = HeaderBlock((("grpc-status", "0"),))
+    block.check("trailers")
+    with pytest.raises(Malformed):
+        block.check("response")
+    block.check("trailers")
+    assert block.plain == "trailers"
+
+
+def test_blocks_that_need_attention_are_not_plain() -> None:
+    for kind, block in (
+        ("request", HeaderBlock((*REQUEST, ("content-length", "3")))),
+        ("request", HeaderBlock(REQUEST, is_oversized=True)),
+        ("response", HeaderBlock(((":status", "103"),))),
+    ):
+        block.check(kind)
+        assert block.plain is None
+    length = HeaderBlock((*REQUEST, ("content-length", "3")))
+    length.check("request")
+    assert length.content_length == 3
