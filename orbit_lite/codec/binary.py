@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import betterproto
 
@@ -36,7 +36,14 @@ def decode(cls: type[M], buffer: bytes | bytearray | memoryview, *, limits: Code
 
     Raises DecodeError, and nothing else, on any bytes that are not one; TypeError for a class that is no message's.
     """
-    return _decode(cls, buffer, limits, None)  # type: ignore[no-any-return]  # an M
+    if type(buffer) is not bytes:
+        buffer = bytes(buffer)
+    if len(buffer) > limits.max_size:
+        raise DecodeError(cls.__name__, 0, f"{len(buffer)} bytes are over the limit of {limits.max_size}")
+    try:
+        return codec_of(cls).decode(buffer, 0, len(buffer), limits.max_depth)  # type: ignore[no-any-return]  # an M
+    except (Fault, RecursionError) as error:
+        raise _located(cls, error) from (None if isinstance(error, Fault) else error)
 
 
 def decode_into(message: betterproto.Message, buffer: bytes | bytearray | memoryview) -> None:
@@ -44,18 +51,14 @@ def decode_into(message: betterproto.Message, buffer: bytes | bytearray | memory
 
     Raises DecodeError; the message then holds what came before the broken place.
     """
-    _decode(type(message), buffer, _DEFAULT_LIMITS, message)
-
-
-def _decode(cls: type[Any], buffer: bytes | bytearray | memoryview, limits: CodecLimits, message: Any) -> Any:
-    if type(buffer) is not bytes:
-        buffer = bytes(buffer)
-    if len(buffer) > limits.max_size:
-        raise DecodeError(cls.__name__, 0, f"{len(buffer)} bytes are over the limit of {limits.max_size}")
-    codec = codec_of(cls)
+    data, cls = bytes(buffer), type(message)
     try:
-        return codec.decode(buffer, 0, len(buffer), limits.max_depth, message)
-    except Fault as fault:
-        raise DecodeError(".".join((cls.__name__, *fault.path)), fault.offset, fault.problem) from None
-    except RecursionError as error:
-        raise DecodeError(cls.__name__, 0, "nested too deeply for what is left of the stack") from error
+        codec_of(cls).decode(data, 0, len(data), _DEFAULT_LIMITS.max_depth, message)
+    except (Fault, RecursionError) as error:
+        raise _located(cls, error) from (None if isinstance(error, Fault) else error)
+
+
+def _located(cls: type[betterproto.Message], error: Fault | RecursionError) -> DecodeError:
+    if isinstance(error, Fault):
+        return DecodeError(".".join((cls.__name__, *error.path)), error.offset, error.problem)
+    return DecodeError(cls.__name__, 0, "nested too deeply for what is left of the stack")

@@ -43,8 +43,8 @@ class Codec:
 
 def codec_of(cls: type[betterproto.Message]) -> Codec:
     """The codec of a class. Raises TypeError for a class that is no betterproto message."""
-    codec: Codec | None = vars(cls).get("_orbit_codec")
-    if codec is None:
+    codec: Codec | None = getattr(cls, "_orbit_codec", None)
+    if codec is None or codec.cls is not cls:  # a parent's
         codec = Codec(cls)
         cls._orbit_codec = codec  # type: ignore[attr-defined]
     return codec

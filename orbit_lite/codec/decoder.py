@@ -23,7 +23,7 @@ from typing import Any
 from orbit_lite.codec.faults import READ_ERRORS, locate
 from orbit_lite.codec.plan import UNSET, FieldPlan, Label, MessagePlan, raw_state
 from orbit_lite.codec.scalars import SCALARS, unzigzag
-from orbit_lite.codec.wire import LEN, Fault, overrun, read_length, read_tag, skip, tag_of
+from orbit_lite.codec.wire import LEN, Fault, overrun, read_length, read_tag, read_uint64, skip, tag_of
 
 __all__ = ["decoder_source", "tuple_source"]
 
@@ -42,8 +42,10 @@ _LENGTH = """\
 n = buf[pos]
 pos += 1
 if n > 127: n, pos = read_length(buf, pos, n)
-stop = pos + n
-if stop > end: raise overrun(stop, end)"""
+stop = pos + n"""
+
+# What calls further functions has to know first that it stays within the message.
+_BOUNDED = f"{_LENGTH}\nif stop > end: raise overrun(stop, end)"
 
 # A tag may be longer than it needs to be, so where it starts is only known before it is read.
 _LONG_TAG = """\
@@ -58,6 +60,15 @@ if not rest: rest = []
 rest.append(buf[start:pos])"""
 
 _CHECK_DEPTH = "if depth < 0: raise Fault('nested deeper than the limit', pos, between=True)"
+
+#: Kinds of fewer bits than a varint or with a sign: the largest number that stands for itself, and what a larger is.
+_FOLDED = {
+    "int64": (2**63 - 1, "v - (1 << 64)"),
+    "uint32": (2**32 - 1, "v & 0xFFFF_FFFF"),
+    "sint32": (2**32 - 1, "v & 0xFFFF_FFFF"),
+    "int32": (2**31 - 1, "(v & 0xFFFF_FFFF ^ 0x8000_0000) - 0x8000_0000"),
+    "enum": (2**31 - 1, "(v & 0xFFFF_FFFF ^ 0x8000_0000) - 0x8000_0000"),
+}
 
 _START = f"""\
 {_CHECK_DEPTH}
@@ -111,7 +122,8 @@ def decoder_source(plan: MessagePlan) -> tuple[str, dict[str, object]]:
     first = "tag = buf[pos]\npos += 1" + (f"\n{_LONG_TAG}" if wide else "")
     # A class without oneofs never writes to `_group_current`, so its messages share one empty dict.
     fresh, merged = _CHOICES if plan.oneofs else ("", "")
-    start = _START.replace("NEW", fresh if plan.lean else f"d |= blank\n  {fresh}").replace("OLD", merged)
+    start = _START.replace("state(m)", "m.__dict__") if plan.lean else _START
+    start = start.replace("NEW", fresh if plan.lean else f"d |= blank\n  {fresh}").replace("OLD", merged)
     return _function("m=None", start, f"{first}\nwhile True:\n{_inside(loop)}", "d"), names
 
 
@@ -130,7 +142,7 @@ def tuple_source(parts: Sequence[FieldPlan], defaults: Sequence[object]) -> tupl
             read = f"{_scalar(i, part.kind, part.cls, names)}\na{i} = v"
         else:
             names[f"f{i}"] = part
-            read = f"{_LENGTH}\na{i} = f{i}(buf, pos, stop, depth - 1, a{i})\npos = stop"
+            read = f"{_BOUNDED}\na{i} = f{i}(buf, pos, stop, depth - 1, a{i})\npos = stop"
             ending += f"if a{i} is None: a{i} = f{i}(buf, end, end, depth, None)\n"
         tests.append(f"if tag == {_tags(part)[0]}:\n{_inside(read)}\n")
     tests.append("se: pos = skip(buf, pos, end, tag, depth)")  # joined to `else`
@@ -167,7 +179,7 @@ def _field(i: int, field: FieldPlan, plan: MessagePlan, following: str, names: d
     """Test for the field's tags and read what follows."""
     first, *others = _tags(field)
     if field.label is Label.MAP:
-        read = f"{_LENGTH}\nk, v = f{i}(buf, pos, stop, depth - 1, None)\npos = stop\nitems[k] = v"
+        read = f"{_BOUNDED}\nk, v = f{i}(buf, pos, stop, depth - 1, None)\npos = stop\nitems[k] = v"
         return _several(i, first, read, following, plan)
     if field.label is Label.REPEATED:
         reads = [(tag, _append(i, field, tag, names)) for tag in (first, *others)]
@@ -175,8 +187,8 @@ def _field(i: int, field: FieldPlan, plan: MessagePlan, following: str, names: d
     if field.kind in SCALARS:
         read = f"{_scalar(i, field.kind, field.cls, names)}\nd[n{i}] = v"
     else:
-        so_far = f"v = {_so_far(i, plan)}\nif v is unset: v = None"
-        read = f"{_LENGTH}\n{so_far}\nd[n{i}] = f{i}(buf, pos, stop, depth - 1, v)\npos = stop"
+        so_far = f"v = d[n{i}] if n{i} in d else None" if plan.lean else f"v = d[n{i}]\nif v is unset: v = None"
+        read = f"{_BOUNDED}\n{so_far}\nd[n{i}] = f{i}(buf, pos, stop, depth - 1, v)\npos = stop"
     if field.oneof is not None:
         gone = "d.pop(x, None)" if plan.lean else "d[x] = unset"
         group = f"k{plan.oneofs.index(field.oneof)}"
@@ -201,7 +213,7 @@ def _append(i: int, field: FieldPlan, tag: int, names: dict[str, object]) -> str
     """Read one value, or a packed run of them, into the list `items`."""
     scalar = SCALARS.get(field.kind)
     if scalar is None:
-        return f"{_LENGTH}\nitems.append(f{i}(buf, pos, stop, depth - 1, None))\npos = stop"
+        return f"{_BOUNDED}\nitems.append(f{i}(buf, pos, stop, depth - 1, None))\npos = stop"
     if scalar.wire_type == LEN or tag & 7 != LEN:
         return f"{_scalar(i, field.kind, field.cls, names)}\nitems.append(v)"
     names[f"p{i}"] = scalar.unpack
@@ -213,7 +225,7 @@ def _append(i: int, field: FieldPlan, tag: int, names: dict[str, object]) -> str
     elif field.kind == "enum":
         names[f"q{i}"] = field.cls.try_value  # type: ignore[union-attr]  # an enum field has a class
         values = f"map(q{i}, {values})"
-    return f"{_LENGTH}\nitems.extend({values})\npos = stop"
+    return f"{_BOUNDED}\nitems.extend({values})\npos = stop"
 
 
 def _scalar(i: int, kind: str, cls: type[Any] | None, names: dict[str, object]) -> str:
@@ -226,8 +238,10 @@ def _scalar(i: int, kind: str, cls: type[Any] | None, names: dict[str, object]) 
     if scalar.layout is not None:
         names[f"r{i}"] = scalar.layout.unpack_from
         return f"(v,) = r{i}(buf, pos)\npos += {scalar.layout.size}"
-    names[f"r{i}"] = scalar.reader
-    read = f"v = buf[pos]\npos += 1\nif v > 127: v, pos = r{i}(buf, pos, v)"
+    read = "v = buf[pos]\npos += 1\nif v > 127:\n  v, pos = read_uint64(buf, pos, v)"
+    if kind in _FOLDED:
+        largest, folded = _FOLDED[kind]
+        read += f"\n  if v > {largest}: v = {folded}"
     if scalar.zigzag:
         return f"{read}\nv = v >> 1 ^ -(v & 1)"
     if kind == "bool":
@@ -260,6 +274,7 @@ _COMMON: dict[str, object] = {
     "overrun": overrun,
     "read_length": read_length,
     "read_tag": read_tag,
+    "read_uint64": read_uint64,
     "skip": skip,
     "state": raw_state,
     "unset": UNSET,

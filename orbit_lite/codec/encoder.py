@@ -33,7 +33,8 @@ __all__ = ["encoder_source", "wrapper_writer"]
 #: Fields up to this number share tables of tag and following byte (5 KB each); the others concatenate.
 _TABLED = 127
 
-_WHOLE = frozenset({"int32", "int64", "uint32", "uint64", "enum"})
+#: Kinds whose positive numbers are plain varints, and the largest of them.
+_WHOLE = {"int32": 2**31 - 1, "int64": 2**63 - 1, "uint32": 2**32 - 1, "uint64": 2**64 - 1, "enum": 2**31 - 1}
 _PRESENT = "v is not unset and v is not None"
 
 
@@ -56,7 +57,7 @@ def encoder_source(plan: MessagePlan) -> tuple[str, dict[str, object]]:
         "write_duration": write_duration,
         "write_timestamp": write_timestamp,
     }
-    lines = ["d = state(m)", "o = []"]
+    lines = ["d = m.__dict__" if plan.lean else "d = state(m)", "o = []"]
     for index, oneof in enumerate(plan.oneofs):
         names[f"k{index}"] = oneof
         lines.append(f"g{index} = d['_group_current'][k{index}]")
@@ -152,7 +153,9 @@ def _put(i: int, field: FieldPlan, names: dict[str, object]) -> str:
     if not tabled:
         return f"o.append(t{i} + w{i}(v))"
     if field.kind in _WHOLE:
-        return f"o.append(h{i}[v] if 0 <= v < 128 else t{i} + w{i}(v))"
+        return (
+            f"o.append(h{i}[v] if 0 <= v < 128 else t{i} + (varint(v) if 0 < v <= {_WHOLE[field.kind]} else w{i}(v)))"
+        )
     if scalar is not None and scalar.zigzag:
         return f"x = v + v if v >= 0 else -v - v - 1\no.append(h{i}[x] if x < 128 else t{i} + w{i}(v))"
     if field.kind == "bool":

@@ -39,8 +39,8 @@ VARINT, FIXED64, LEN, GROUP_START, GROUP_END, FIXED32 = range(6)
 MAX_FIELD_NUMBER = 2**29 - 1
 _MAX_LENGTH = 2**31 - 1
 
-_SHIFTS = tuple(range(7, 70, 7))
-_SHORT_SHIFTS = _SHIFTS[:4]
+_SHORT_SHIFTS = tuple(range(7, 35, 7))
+_HIGH_SHIFTS = tuple(range(0, 42, 7))
 
 
 class Fault(Exception):
@@ -69,27 +69,33 @@ def overrun(pos: int, end: int) -> Fault:
 
 def read_uint64(buffer: bytes, pos: int, value: int) -> tuple[int, int]:
     """The rest of a varint of 64 bits."""
-    for shift in _SHIFTS:
+    byte = buffer[pos]
+    value += byte - 1 << 7
+    if byte < 128:
+        return value, pos + 1
+    byte = buffer[pos + 1]
+    value += byte - 1 << 14
+    if byte < 128:
+        return value, pos + 2
+    byte = buffer[pos + 2]
+    value += byte - 1 << 21
+    if byte < 128:
+        return value, pos + 3
+    pos += 3
+    high = 0  # what is above 28 bits: small numbers are quicker to add
+    for shift in _HIGH_SHIFTS:
         byte = buffer[pos]
         pos += 1
-        value += byte - 1 << shift
+        high += byte - 1 << shift
         if byte < 128:
-            return value & 0xFFFF_FFFF_FFFF_FFFF, pos
+            return value + (high << 28) & 0xFFFF_FFFF_FFFF_FFFF, pos
     raise Fault("a varint of more than 10 bytes", pos)
 
 
 def read_int64(buffer: bytes, pos: int, value: int) -> tuple[int, int]:
     """The rest of a varint of 64 bits, as two's complement."""
-    for shift in _SHIFTS:
-        byte = buffer[pos]
-        pos += 1
-        value += byte - 1 << shift
-        if byte < 128:
-            if shift < 63:
-                return value, pos
-            value &= 0xFFFF_FFFF_FFFF_FFFF
-            return value - (value >> 63 << 64), pos
-    raise Fault("a varint of more than 10 bytes", pos)
+    value, pos = read_uint64(buffer, pos, value)
+    return value - (1 << 64) if value > 0x7FFF_FFFF_FFFF_FFFF else value, pos
 
 
 def read_uint32(buffer: bytes, pos: int, value: int) -> tuple[int, int]:
@@ -188,30 +194,23 @@ def _skip_group(buffer: bytes, pos: int, end: int, opening: int, depth: int) -> 
 # ---------------------------------------------------------------- writing
 
 
+_ONE_BYTE = tuple(bytes((value,)) for value in range(128))
+_INNER = tuple(bytes((value | 128,)) for value in range(128))  # more bytes follow
+_PAIRS = tuple(low + high for high in _INNER for low in _INNER)  # 0.7 MB, made in 1 ms; halves the time of varint()
+
+
 def varint(value: int) -> bytes:
     """A varint of 0 ≤ value < 2**64."""
     if value < 128:
         return _ONE_BYTE[value]
-    if value < 16384:
-        return bytes((value & 127 | 128, value >> 7))
-    if value < 2097152:
-        return bytes((value & 127 | 128, value >> 7 & 127 | 128, value >> 14))
-    if value >> 28 and not value >> 42:  # milliseconds since 1970, until the year 2109
-        low, high = value & 0xFFF_FFFF, value >> 28
-        return bytes(
-            (low & 127 | 128, low >> 7 & 127 | 128, low >> 14 & 127 | 128, low >> 21 | 128, high & 127 | 128, high >> 7)
-            if high > 127
-            else (low & 127 | 128, low >> 7 & 127 | 128, low >> 14 & 127 | 128, low >> 21 | 128, high)
-        )
-    parts = []
-    while value > 127:
-        parts.append(value & 127 | 128)
-        value >>= 7
-    parts.append(value)
-    return bytes(parts)
-
-
-_ONE_BYTE = tuple(bytes((value,)) for value in range(128))
+    if value < 1 << 14:
+        return _INNER[value & 127] + _ONE_BYTE[value >> 7]
+    if value < 1 << 21:
+        return _PAIRS[value & 0x3FFF] + _ONE_BYTE[value >> 14]
+    low, high = value & 0xFFF_FFFF, value >> 28
+    if 0 < high < 1 << 14:  # milliseconds since 1970, until the year 2109
+        return _PAIRS[low & 0x3FFF] + _PAIRS[low >> 14] + varint(high)
+    return _PAIRS[low & 0x3FFF] + varint(value >> 14)
 
 
 def tag_of(number: int, wire_type: int) -> int:
