@@ -157,8 +157,9 @@ class Connection:
         """Open a stream with a header block. Raises LocalProtocolError when none may be opened."""
         if self.free_streams <= 0 or self.has_failed or not self.has_ids:
             raise LocalProtocolError("no further stream may be opened")
+        block = self._encoder.encode(fields)
         stream = self._new_stream()
-        self._send_block(stream.id, self._encoder.encode(fields), END_STREAM if end else 0)
+        self._send_block(stream.id, block, END_STREAM if end else 0)
         stream.can_send = not end
         return stream
 
@@ -175,8 +176,9 @@ class Connection:
             or not self.has_ids
         ):
             return None
+        block = self._encoder.encode(fields)
         stream = self._new_stream()
-        self._send_block(stream.id, self._encoder.encode(fields), 0)
+        self._send_block(stream.id, block, 0)
         self._out += HEAD.pack(size << 8, END_STREAM, stream.id) + data
         self._budgets.sent_data(1)
         self.send_window -= size
@@ -296,6 +298,8 @@ class Connection:
                 stream.receive_window += stream.unreturned
                 stream.unreturned = 0
         self._unreturned += size
+        if self._receive_window + self._unreturned == self._connection_window:
+            self._budgets.small_data = 0  # all that came has been taken, in whatever pieces
         if self._unreturned * 2 >= self._connection_window:
             self._return()
 

@@ -253,6 +253,17 @@ def test_many_small_messages_that_are_read_are_welcome(server: Wire) -> None:
     assert not connection.has_failed
 
 
+def test_small_messages_may_be_taken_together(server: Wire) -> None:
+    connection = server.connection
+    serve(server, server.headers(1))
+    for _ in range(1000):
+        events = [event for _ in range(20) for event in server.give(server.data(1, b"\0\0\0\0\1x"))]
+        data = [event for event in events if isinstance(event, DataReceived)]
+        connection.consumed(data[0].stream, sum(event.size for event in data))
+        server.events.clear()
+    assert not connection.has_failed
+
+
 def test_many_calls_on_one_connection_are_welcome(server: Wire) -> None:
     call = server.data(1, b"\0\0\0\0\0", end=True)
     for number in range(5000):

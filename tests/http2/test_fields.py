@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 
 import pytest
@@ -47,8 +47,9 @@ def decoder() -> HeaderDecoder:
     return HeaderDecoder(LIMIT, MOST)
 
 
-def text(headers: Sequence[tuple[bytes, bytes]]) -> Fields:
-    return tuple((bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in headers)
+def text(headers: Iterable[tuple[bytes | str, bytes | str]]) -> Fields:
+    """Fields as the library gives them in its raw form."""
+    return tuple((bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in headers)  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------- against the library

@@ -408,18 +408,14 @@ def test_what_came_before_a_broken_frame_is_given_out(server: Wire) -> None:
     assert int.from_bytes(server.sent[-1].payload[:4], "big") == 1
 
 
-def test_whole_requests_obey_the_same_rules(wire: Callable[..., Wire]) -> None:
+@pytest.mark.parametrize(
+    ("stream_id", "code"), [(1, STREAM_CLOSED), (3, PROTOCOL), (2, PROTOCOL), (4, PROTOCOL), (0, PROTOCOL)]
+)
+def test_whole_requests_obey_the_same_rules(server: Wire, stream_id: int, code: ErrorCode) -> None:
     """The shortcut for them takes nothing that the long way refuses."""
-    for mistake, code in (
-        (lambda w: w.headers(1) + w.data(1, b"x", end=True), STREAM_CLOSED),  # again
-        (lambda w: w.headers(2) + w.data(2, b"x", end=True), PROTOCOL),
-        (lambda w: w.headers(4) + w.data(4, b"x", end=True), PROTOCOL),
-    ):
-        server = wire()
-        first = server.give(*[server.headers(n) + server.data(n, b"x", end=True) for n in (1, 3, 5)])
-        assert isinstance(first[-1], RequestReceived)
-        for event in first:
-            if not isinstance(event, DataReceived):
-                server.connection.reply(event.stream, server.RESPONSE, b"", server.TRAILERS)  # type: ignore[union-attr]
-        server.give(mistake(server))
-        assert server.failure().code is code
+    for number in (1, 5, 7):
+        *_, last = server.give(server.headers(number) + server.data(number, b"x", end=True))
+        assert isinstance(last, RequestReceived if number > 5 else DataReceived)
+        server.connection.reply(last.stream, server.RESPONSE, b"", server.TRAILERS)
+    server.give(server.headers(stream_id) + server.data(stream_id, b"x", end=True))
+    assert server.failure().code is code
