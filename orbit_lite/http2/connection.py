@@ -828,7 +828,7 @@ class Connection:
         self._settings_sent = self._now
         for stream in self.streams.values():
             stream.receive_window += change
-        whole = max(self._connection_window, min(4 * window, self.config.largest_window * 2))
+        whole = max(self._connection_window, min(4 * window, 2 * self.config.largest_window, LARGEST_WINDOW))
         if whole > self._connection_window:
             self._out += wire.window_update_frame(0, whole - self._connection_window)
             self._receive_window += whole - self._connection_window

@@ -139,11 +139,9 @@ def test_small_data_that_nobody_reads_is_bounded(server: Wire) -> None:
 
 def test_answers_that_nobody_takes_are_bounded(wire: Callable[..., Wire]) -> None:
     server = wire(config=Http2Config(ping_interval=None))
-    assert not any(server.connection.receive(server.ping() * 100, 0.0))
-    assert not server.connection.has_failed
+    assert server.connection.receive(server.ping() * 100, 0.0) == []
     server.connection.receive(server.ping(), 0.0)
     server.take()
-    assert server.connection.has_failed
     assert server.sent[-1].payload[8:] == b"too_many_pings"
 
 
