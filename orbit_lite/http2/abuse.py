@@ -10,9 +10,12 @@ from orbit_lite.http2.errors import ConnectionFault, ErrorCode
 
 __all__ = ["Budgets"]
 
-#: Received bytes / this may not exceed the useful ones by more than _WASTE.
+#: Received bytes / this may not exceed the useful ones by more than _WASTE, and some more for each second: PINGs.
 _WASTE_RATIO = 8
 _WASTE = 1 << 20
+_WASTE_RATE = 64
+#: What a frame of our DATA brings back: a WINDOW_UPDATE of stream and connection, and a PING; / _WASTE_RATIO.
+_USEFUL_PER_FRAME = 6
 #: A DATA frame below this size that ends nothing costs the difference, until its content is consumed.
 _SMALL_DATA = 256
 _SMALL_DATA_BUDGET = 25_600
@@ -47,6 +50,7 @@ class Budgets:
     """What one connection's peer may still do. What uses up the last of it raises ConnectionFault."""
 
     __slots__ = (
+        "_began",
         "_config",
         "_last_ping",
         "_resets",
@@ -60,8 +64,9 @@ class Budgets:
         "useful",
     )
 
-    def __init__(self, config: Http2Config) -> None:
+    def __init__(self, config: Http2Config, now: float) -> None:
         self._config = config
+        self._began = now
         self._resets = _Bucket(config.reset_burst, config.reset_rate)
         self._settings = _Bucket(config.settings_burst, _SETTINGS_RATE)
         self._strikes = 0
@@ -74,13 +79,16 @@ class Budgets:
         self.useful = 0
 
     def finished(self) -> None:
-        """A stream ended as it should: it pays for a tenth of a reset, and for the frames that tune its flow."""
+        """A stream ended as it should: it pays for a refusal, a tenth of a reset, and the frames that tune its flow."""
         self._resets.give(0.1)
+        if self.refused:
+            self.refused -= 1
         self._updates = min(self._updates + _UPDATES_PER_FRAME, 1 << 20)
 
     def sent_data(self, frames: int) -> None:
         """Frames of DATA went out: the peer answers with WINDOW_UPDATEs, and may PING again (gRFC A8)."""
         self._updates = min(self._updates + frames * _UPDATES_PER_FRAME, 1 << 20)
+        self.useful += frames * _USEFUL_PER_FRAME
         self._strikes = 0
         self._last_ping = None
 
@@ -130,10 +138,10 @@ class Budgets:
         if self._updates < 0:
             raise _calm("too many WINDOW_UPDATE or PRIORITY frames", b"too_many_updates")
 
-    def waste(self, size: int) -> None:
-        """Bytes came that were of no use; the catch-all."""
-        self.received += size
-        if self.received // _WASTE_RATIO > self.useful + _WASTE:
+    def waste(self, now: float) -> None:
+        """Bytes came; the catch-all for those of no use."""
+        useless = self.received - _WASTE_RATIO * (self.useful + _WASTE)
+        if useless > 0 and useless > (now - self._began) * _WASTE_RATE:
             raise _calm("too many useless bytes", b"too_many_bytes")
 
 

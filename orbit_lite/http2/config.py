@@ -93,6 +93,8 @@ class Http2Config:
             ("max_concurrent_streams", 1, (1 << 31) - 1),
             ("stream_window", DEFAULT_WINDOW, (1 << 31) - 1),
             ("connection_window", DEFAULT_WINDOW, (1 << 31) - 1),
+            ("largest_window", DEFAULT_WINDOW, (1 << 31) - 1),
+            ("max_header_list_size", 1, (1 << 32) - 1),
             ("max_frame_size", 1 << 14, (1 << 24) - 1),
         ):
             if not low <= (value := getattr(self, name)) <= high:

@@ -74,7 +74,7 @@ class Connection:
         #: The peer's SETTINGS have come.
         self.is_ready = False
         self.send_window = DEFAULT_WINDOW
-        self._budgets = Budgets(config)
+        self._budgets = Budgets(config, now)
         self._decoder = HeaderDecoder(config.max_header_list_size, config.max_header_fields)
         self._encoder = HeaderEncoder()
         self._probe = BandwidthProbe(config.stream_window, config.largest_window) if config.adaptive_window else None
@@ -157,8 +157,9 @@ class Connection:
         """Open a stream with a header block. Raises LocalProtocolError when none may be opened."""
         if self.free_streams <= 0 or self.has_failed or not self.has_ids:
             raise LocalProtocolError("no further stream may be opened")
+        block = self._encoder.encode(fields)
         stream = self._new_stream()
-        self._send_block(stream.id, self._encoder.encode(fields), END_STREAM if end else 0)
+        self._send_block(stream.id, block, END_STREAM if end else 0)
         stream.can_send = not end
         return stream
 
@@ -175,8 +176,9 @@ class Connection:
             or not self.has_ids
         ):
             return None
+        block = self._encoder.encode(fields)
         stream = self._new_stream()
-        self._send_block(stream.id, self._encoder.encode(fields), 0)
+        self._send_block(stream.id, block, 0)
         self._out += HEAD.pack(size << 8, END_STREAM, stream.id) + data
         self._budgets.sent_data(1)
         self.send_window -= size
@@ -296,6 +298,8 @@ class Connection:
                 stream.receive_window += stream.unreturned
                 stream.unreturned = 0
         self._unreturned += size
+        if self._receive_window + self._unreturned == self._connection_window:
+            self._budgets.small_data = 0  # all that came has been taken, in whatever pieces
         if self._unreturned * 2 >= self._connection_window:
             self._return()
 
@@ -381,7 +385,7 @@ class Connection:
                 self._pending = data
             else:
                 self._pending = data[self._read_frames(data, events) :]
-            self._budgets.waste(0)
+            self._budgets.waste(now)
         except ConnectionFault as fault:
             self._fail(fault)
         return events
@@ -534,8 +538,10 @@ class Connection:
             self._unwanted(stream, stream_id, size)
             return
         if size > stream.receive_window:
+            self._drop(size)
             raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the stream's window")
         if not stream.got_head:
+            self._drop(size)
             raise StreamFault(ErrorCode.PROTOCOL_ERROR, "DATA before the header block")
         stream.receive_window -= size
         budgets = self._budgets
@@ -551,7 +557,10 @@ class Connection:
         elif budgets.empty_frames:
             budgets.empty_frames = 0
         if stream.content_left is not None:
-            self._count_content(stream, end - begin, ends=ends)
+            left = stream.content_left = stream.content_left - end + begin
+            if left < 0 or (ends and left):
+                self._drop(size)
+                raise StreamFault(ErrorCode.PROTOCOL_ERROR, "DATA is not as long as content-length says")
         last = self._events[-1] if self._events and size < _SMALL else None
         if isinstance(last, DataReceived) and last.stream is stream and len(last.data) < _MERGED:
             # Small pieces that came together are one: they cost no more than their bytes.
@@ -576,19 +585,18 @@ class Connection:
         if probe is not None and size and probe.received(size):
             self.ping(PROBE)
 
-    def _count_content(self, stream: Stream, size: int, *, ends: bool) -> None:
-        left = stream.content_left = (stream.content_left or 0) - size
-        if left < 0 or (ends and left):
-            raise StreamFault(ErrorCode.PROTOCOL_ERROR, "DATA is not as long as content-length says")
-
     def _unwanted(self, stream: Stream | None, stream_id: int, size: int) -> None:
-        """DATA for a stream that takes none: its room is given back, since nobody else will."""
-        self._unreturned += size
-        if self._unreturned * 2 >= self._connection_window:
-            self._return()
+        """DATA for a stream that takes none."""
+        self._drop(size)
         if stream is not None:
             raise StreamFault(ErrorCode.STREAM_CLOSED, "DATA after the end of the stream")
         self._check_not_open(stream_id, "DATA")
+
+    def _drop(self, size: int) -> None:
+        """DATA is thrown away: its room is given back here, since nobody else will."""
+        self._unreturned += size
+        if self._unreturned * 2 >= self._connection_window:
+            self._return()
 
     def _check_not_open(self, stream_id: int, what: str) -> None:
         """A frame on a stream that is not open: legal only where it may have been under way when we reset it."""
@@ -713,6 +721,8 @@ class Connection:
 
     def _fault(self, stream_id: int, fault: StreamFault) -> None:
         """End a stream for what the peer did on it."""
+        if self._is_idle(stream_id):  # RST_STREAM may not name it (RFC 9113 §6.4)
+            raise ConnectionFault(fault.code, fault.reason) from fault
         stream = self.streams.pop(stream_id, None)
         self._out += wire.reset_frame(stream_id, fault.code)
         self._remember(stream_id)
@@ -818,7 +828,7 @@ class Connection:
         self._settings_sent = self._now
         for stream in self.streams.values():
             stream.receive_window += change
-        whole = max(self._connection_window, min(4 * window, self.config.largest_window * 2))
+        whole = max(self._connection_window, min(4 * window, 2 * self.config.largest_window, LARGEST_WINDOW))
         if whole > self._connection_window:
             self._out += wire.window_update_frame(0, whole - self._connection_window)
             self._receive_window += whole - self._connection_window

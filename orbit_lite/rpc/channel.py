@@ -245,10 +245,13 @@ class Channel:
         if task.cancelled():
             return
         if (error := task.exception()) is None:
-            self._delays = backoff(initial=self._redial_initial)
             return
         log.debug("dial of %s failed: %s", self.endpoint, error)
-        self._last_failure = error.message if isinstance(error, OrbitError) else "cannot connect"
+        self._has_failed(error.message if isinstance(error, OrbitError) else "cannot connect")
+
+    def _has_failed(self, reason: str) -> None:
+        """A connection could not be made, or was of no use: wait before the next."""
+        self._last_failure = reason
         self._next_dial = asyncio.get_running_loop().time() + next(self._delays)
 
     async def _dial(self) -> Connection:
@@ -294,6 +297,10 @@ class Channel:
 
     def _ended(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        if connection is self._connection and connection.is_calm_asked and not connection.was_useful:
+            self._has_failed(connection.ended.reason if connection.ended is not None else "the connection was lost")
+        elif connection.was_useful:
+            self._delays = backoff(initial=self._redial_initial)
         if connection.was_too_chatty and self._keep_alive is not None:
             # gRFC A8: who is told "too_many_pings" doubles its interval.
             self._keep_alive = max(2 * self._keep_alive, SHORTEST_KEEP_ALIVE)

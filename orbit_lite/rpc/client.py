@@ -39,6 +39,8 @@ R = TypeVar("R")
 
 #: What a tonic server says, with CANCELLED, when a call's deadline passed over there.
 TONIC_TIMEOUT = "Timeout expired"
+#: How often a request that was not looked at is sent again before the call fails; once when the stream was refused.
+RESENDS = 3
 
 
 class Caller(Protocol):
@@ -85,6 +87,7 @@ class ClientCall(Generic[Q, R]):
     _owner: asyncio.Task[object] | None = None
     _timer: Timer | None = None
     _framed: bytes | None = None  # a unary request, kept in case that it has to be sent again
+    _resent = 0
     _around: AsyncExitStack | None = None
     #: Wait for a server that cannot be reached, as long as the deadline allows, instead of failing.
     wait_for_ready = False
@@ -269,11 +272,12 @@ class ClientCall(Generic[Q, R]):
         A unary reply that is missing or doubled is an Internal error.
         """
         if self.method.is_unary and self._received == 0:
-            stream = self._stream
-            if stream is not None and not stream.receive_ended and self._failure is None:
+            while (stream := self._stream) is not None and not stream.receive_ended and self._failure is None:
                 self._start_timer()
                 try:
                     await stream.wait()
+                    if stream.failure is None:
+                        break
                 except (StreamReset, ConnectionEnded) as error:
                     if not await self._send_again(stream, error):
                         self._fail(error)
@@ -298,15 +302,18 @@ class ClientCall(Generic[Q, R]):
             return self._read(message)
 
     async def _send_again(self, stream: Stream, error: Exception) -> bool:
-        """Send a unary request that the peer surely did not look at once more, on another connection if there is one.
+        """Send a unary request that the peer surely did not look at again, on another connection if there is one.
 
         gRFC A6 calls this a transparent retry: it does not count as an attempt.
         """
         unseen = isinstance(error, ConnectionEnded) and not error.processed
         refused = isinstance(error, StreamReset) and error.by_peer and error.code == ErrorCode.REFUSED_STREAM
-        framed, self._framed = self._framed, None
+        framed = self._framed
         if framed is None or stream.head is not None or not (unseen or refused) or self._failure is not None:
             return False
+        if self._resent >= (1 if refused else RESENDS) or (isinstance(error, ConnectionEnded) and error.is_calm_asked):
+            return False
+        self._resent += 1
         stream.release()
         self._stream = None
         await self._open()
@@ -505,6 +512,8 @@ class ClientCall(Generic[Q, R]):
             if error.by_us:
                 return Cancelled(f"the connection was closed: {error.reason}")
             executed = Executed.MAYBE if error.processed else Executed.NO
+            if error.is_calm_asked:
+                return rpc_error(Status.RESOURCE_EXHAUSTED, error.reason, executed=executed)
             return ConnectionLost(error.reason, executed=executed)
         if isinstance(error, StreamReset):
             if error.code == ErrorCode.CANCEL and self._is_late():

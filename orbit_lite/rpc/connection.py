@@ -36,6 +36,8 @@ __all__ = ["Connection", "ConnectionSettings"]
 log = logging.getLogger("orbit_lite.rpc")
 
 OUTPUT_LIMIT = 4 << 20
+#: Bytes of messages that wait for a peer that takes nothing; above it, no further ones are made.
+HELD_LIMIT = 4 << 20
 TOO_MANY_PINGS = b"too_many_pings"
 #: Seconds between the two GOAWAYs of a retirement: longer than a round trip, so that no stream crosses the second.
 RETIREMENT = 0.5
@@ -84,6 +86,8 @@ class Connection(asyncio.Protocol):
         self._turn: asyncio.Handle | None = None
         self._has_flushed = False
         self._unsent = 0
+        self._held = 0  # bytes of messages that wait for room …
+        self._holders: list[asyncio.Future[None]] = []  # … and those who wait to make more of them
         self._ready: asyncio.Future[None] = self.loop.create_future()
         self._closed: asyncio.Future[None] = self.loop.create_future()
         self._places: deque[asyncio.Future[None]] = deque()
@@ -91,6 +95,8 @@ class Connection(asyncio.Protocol):
         self._last_received = self.idle_since
         self._more: asyncio.Handle | None = None
         self.is_retiring = False
+        #: Something was answered here.
+        self.was_useful = False
         self._retirement: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._alive_timer: asyncio.TimerHandle | None = None
@@ -102,6 +108,12 @@ class Connection(asyncio.Protocol):
     def is_open(self) -> bool:
         """Whether new streams may be opened."""
         return self.ended is None and self.goaway is None and self._ready.done()
+
+    @property
+    def is_calm_asked(self) -> bool:
+        """Whether the peer went away because of what we asked for, PINGs aside."""
+        goaway = self.goaway
+        return goaway is not None and goaway.code == ErrorCode.ENHANCE_YOUR_CALM and not self.was_too_chatty
 
     @property
     def is_idle(self) -> bool:
@@ -242,6 +254,36 @@ class Connection(asyncio.Protocol):
         """Bytes that may be sent now, 0 while the transport's buffer is full."""
         return 0 if self.is_paused else self.h2.room(stream)
 
+    @property
+    def is_congested(self) -> bool:
+        """Whether so much waits to be sent that no further message should be made."""
+        return self._held >= HELD_LIMIT
+
+    async def wait_until_clear(self) -> None:
+        """Until the connection is congested no more, or has ended."""
+        while self.is_congested and self.ended is None:
+            waiter = self.loop.create_future()
+            self._holders.append(waiter)
+            try:
+                await waiter
+            except BaseException:  # cancelled
+                if waiter in self._holders:
+                    self._holders.remove(waiter)
+                raise
+
+    def hold(self, size: int) -> None:
+        """`size` more bytes of messages wait for room; negative: fewer."""
+        self._held += size
+        if self._holders and not self.is_congested:
+            self._wake_holders()
+
+    def _wake_holders(self) -> None:
+        """All of them: each looks again, when those before it have made their messages."""
+        for waiter in self._holders:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._holders.clear()
+
     def give_back(self, stream: Http2Stream, size: int) -> None:
         """The reader took `size` bytes: let the peer send as many more."""
         if self.ended is None and size:
@@ -343,7 +385,9 @@ class Connection(asyncio.Protocol):
             self.h2.go_away(code)
         if not abort:
             self.flush()
-        self.ended = ConnectionEnded(reason, by_us=code is ErrorCode.NO_ERROR)
+        if self.goaway is not None and self.goaway.code != ErrorCode.NO_ERROR and code is not ErrorCode.NO_ERROR:
+            reason = f"{reason}: {self._goaway_text()}"
+        self.ended = ConnectionEnded(reason, by_us=code is ErrorCode.NO_ERROR, is_calm_asked=self.is_calm_asked)
         log.debug("= %s", self)
         for timer in (
             self._timer,
@@ -361,6 +405,7 @@ class Connection(asyncio.Protocol):
         for stream in list(self.streams.values()):
             stream.fail(self.ended)
         self._offer_places()
+        self._wake_holders()
         if self._transport is not None:
             self._transport.abort() if abort else self._transport.close()
 
@@ -373,6 +418,7 @@ class Connection(asyncio.Protocol):
             self._take(stream)
         elif isinstance(event, events.ResponseReceived):
             owner: Stream | None = event.stream.owner
+            self.was_useful = True
             if owner is not None:
                 owner.on_whole(event.head, event.data, event.tail)
         elif isinstance(event, events.DataReceived):
@@ -401,6 +447,7 @@ class Connection(asyncio.Protocol):
             stream.on_headers(event.block, event.ends)
             self._take(stream)
         elif stream is not None:
+            self.was_useful = True
             stream.on_headers(event.block, event.ends)
             if event.ends and event.stream.id not in self.streams:
                 self._offer_places()
@@ -436,7 +483,7 @@ class Connection(asyncio.Protocol):
         self._offer_places()
         for stream in list(self.streams.values()):
             if self.settings.client and stream.h2.id > event.last_stream_id:
-                stream.fail(ConnectionEnded(self._goaway_text(), processed=False))
+                stream.fail(ConnectionEnded(self._goaway_text(), processed=False, is_calm_asked=self.is_calm_asked))
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:

@@ -171,6 +171,8 @@ class ServerCall(Generic[Q, R]):
         Raises ResourceExhausted over the size limit and SerializationError for what cannot be encoded; nothing of the
         message is sent then.
         """
+        if self._stream.is_congested:
+            await self._stream.wait_until_clear()
         framed = frame_message(self.method.encode_reply(message), self._max_size, packed=self._packed)
         if not (self.method.server_streaming or self._head_sent or self._sent or self.is_over):
             # The caller can do nothing with the reply before it has the status: both leave together.

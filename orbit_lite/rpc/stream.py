@@ -58,12 +58,16 @@ class ConnectionEnded(Exception):
     """The connection ended under the stream.
 
     processed: False when the peer cannot have looked at the stream. by_us: this side closed it, and nothing was wrong.
+    is_calm_asked: the peer wants to be asked for less.
     """
 
-    def __init__(self, reason: str, *, processed: bool = True, by_us: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, processed: bool = True, by_us: bool = False, is_calm_asked: bool = False
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.processed = processed
+        self.is_calm_asked = is_calm_asked
         self.by_us = by_us
 
 
@@ -274,6 +278,7 @@ class Stream:
             return
         view = memoryview(data)
         sent = since_turn = 0
+        connection.hold(size)
         try:
             while True:
                 self._raise_if_closed()
@@ -297,6 +302,17 @@ class Stream:
             if 0 < sent < size:
                 self.reset(ErrorCode.CANCEL)
             raise
+        finally:
+            connection.hold(-size)
+
+    @property
+    def is_congested(self) -> bool:
+        """Whether so much waits on this connection that no further message should be made: `wait_until_clear` first."""
+        return self._connection.is_congested
+
+    async def wait_until_clear(self) -> None:
+        """Until what waits on this connection has become less, or the connection has ended."""
+        await self._connection.wait_until_clear()
 
     async def _wait_for_room(self) -> None:
         """As `wait`, but a peer that makes no room for too long loses the stream (slow readers, CVE-2019-9511)."""

@@ -250,12 +250,10 @@ async def growth(alone: Alone, settings: list[tuple[int, int]], *, window: int) 
     return most
 
 
-@pytest.mark.xfail(strict=True, reason="each handler keeps its framed answer while the peer takes nothing")
 async def test_answers_that_cannot_be_sent_take_bounded_memory(alone: Alone) -> None:
     assert await growth(alone, [(0x4, 0)], window=0) <= LARGEST_GROWTH
 
 
-@pytest.mark.xfail(strict=True, reason="each handler keeps its framed answer while the peer takes nothing")
 async def test_a_socket_that_is_not_read_takes_bounded_memory(alone: Alone) -> None:
     large = (1 << 31) - 1
     assert await growth(alone, [(0x4, large)], window=large - 65_535) <= LARGEST_GROWTH

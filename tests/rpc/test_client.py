@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,6 +31,7 @@ from orbit_lite.rpc import (
     Unimplemented,
     UnknownError,
 )
+from orbit_lite.rpc.client import RESENDS
 
 if TYPE_CHECKING:
     from tests.rpc.conftest import RawPeer, Served
@@ -161,10 +163,34 @@ async def test_a_second_reply_to_a_unary_call_is_an_error(raw_server: RawServer)
 async def test_a_reset_is_the_status_of_its_code(
     raw_server: RawServer, code: int, kind: type[RpcError], executed: Executed
 ) -> None:
-    channel = await raw_server(answer(code))
+    async def script(peer: RawPeer) -> None:
+        with suppress(EOFError):
+            while True:
+                peer.reset((await peer.next(HeadersFrame)).stream_id, code)
+
+    channel = await raw_server(script)
     with pytest.raises(kind) as caught:
         await unary(channel)
     assert caught.value.executed is executed
+
+
+async def test_a_refused_request_is_sent_once_more(raw_server: RawServer) -> None:
+    """Nobody has looked at it (RFC 9113 §8.7)."""
+    asked: list[int] = []
+
+    async def script(peer: RawPeer) -> None:
+        for stream_id in (1, 3):
+            await peer.next(DataFrame, stream_id)
+            asked.append(stream_id)
+            if stream_id == 1:
+                peer.reset(1, 0x7)
+        peer.headers(3, list(HEAD))
+        peer.data(3, MESSAGE)
+        peer.headers(3, list(OK), end=True)
+        await peer.closed()
+
+    await unary(await raw_server(script))
+    assert asked == [1, 3]
 
 
 async def test_a_lost_connection_leaves_open_whether_the_call_ran(raw_server: RawServer) -> None:
@@ -180,9 +206,17 @@ async def test_a_lost_connection_leaves_open_whether_the_call_ran(raw_server: Ra
 
 
 async def test_streams_beyond_a_goaway_were_not_executed(raw_server: RawServer) -> None:
+    connections = 0
+
     async def script(peer: RawPeer) -> None:
-        await peer.next(HeadersFrame, 3)
-        peer.goaway(1)
+        nonlocal connections
+        connections += 1
+        if connections == 1:
+            await peer.next(HeadersFrame, 3)
+            peer.goaway(1)
+        else:
+            await peer.next(HeadersFrame, 1)
+            peer.goaway(0)
         await peer.closed()
 
     channel = await raw_server(script)
@@ -192,7 +226,7 @@ async def test_streams_beyond_a_goaway_were_not_executed(raw_server: RawServer) 
         with pytest.raises(ConnectionLost, match="GOAWAY") as caught:
             await second.recv_message()
         assert caught.value.executed is Executed.NO
-        assert not channel.is_connected
+        assert connections == 1 + RESENDS, "it was sent again, to no avail"
         await first.cancel()
 
 
