@@ -15,5 +15,6 @@ from __future__ import annotations
 from orbit_lite.codec.binary import decode, encode
 from orbit_lite.codec.errors import CodecLimits, DecodeError, EncodeError
 from orbit_lite.codec.message import Message
+from orbit_lite.codec.stub import ServiceStub
 
-__all__ = ["CodecLimits", "DecodeError", "EncodeError", "Message", "decode", "encode"]
+__all__ = ["CodecLimits", "DecodeError", "EncodeError", "Message", "ServiceStub", "decode", "encode"]

@@ -15,7 +15,9 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeVar, cast
+
+from grpclib.const import Cardinality as GrpclibCardinality
 
 from orbit_lite.errors import ConnectError, OrbitError
 from orbit_lite.rpc.call import RequestHeads
@@ -30,10 +32,13 @@ from orbit_lite.rpc.method import Cardinality, method_of
 from orbit_lite.rpc.redial import INITIAL, backoff
 from orbit_lite.rpc.stream import ConnectionEnded, Stream
 from orbit_lite.rpc.timers import Timers
+from orbit_lite.rpc.unary import reply_of
 
 __all__ = ["Channel"]
 
 log = logging.getLogger("orbit_lite.rpc")
+
+UNARY = GrpclibCardinality.UNARY_UNARY
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -138,6 +143,25 @@ class Channel:
         if self.wait_for_ready:
             call.wait_for_ready = True
         return call
+
+    async def unary_unary(
+        self,
+        name: str,
+        request: object,
+        reply_type: type[R],
+        *,
+        timeout: float | None = None,
+        deadline: object | None = None,
+        metadata: MetadataLike | Metadata | None = None,
+    ) -> R:
+        """The reply of a unary call; arguments and errors are those of `request` and its call. Stubs come here."""
+        method = method_of(name, UNARY, type(request), reply_type)
+        if deadline is not None:
+            left = Deadline.of(deadline).remaining()
+            timeout = left if timeout is None else min(timeout, left)
+        elif timeout is None:
+            timeout = self.config.request_timeout
+        return cast(R, await reply_of(self, method, request, timeout, as_metadata(metadata)))
 
     def open_at_once(self, headers: Headers, data: bytes) -> Stream | None:
         """For calls: a stream with a whole request on it, unless something makes it wait: then use `open_stream`."""

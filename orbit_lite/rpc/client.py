@@ -30,7 +30,7 @@ from orbit_lite.rpc.status import ErrorCode, status_of_reset
 from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset, unpack
 from orbit_lite.rpc.timers import Timer, Timers
 
-__all__ = ["Caller", "ClientCall"]
+__all__ = ["Caller", "ClientCall", "undecodable"]
 
 log = logging.getLogger("orbit_lite.rpc")
 
@@ -54,6 +54,8 @@ class Caller(Protocol):
     def packed(self) -> bool: ...
     @property
     def interceptors(self) -> Sequence[Interceptor]: ...
+    @property
+    def wait_for_ready(self) -> bool: ...
 
     def timers(self) -> Timers: ...
     def request_headers(self, path: str, timeout: float | None, metadata: Metadata) -> Headers: ...
@@ -61,6 +63,11 @@ class Caller(Protocol):
     async def open_stream(self, headers: Callable[[], Headers], *, end: bool) -> Stream: ...
     def call_started(self) -> None: ...
     def call_ended(self) -> None: ...
+
+
+def undecodable(error: OrbitError) -> Internal:
+    """What is said of a reply that is no message of its type."""
+    return Internal(f"the reply cannot be decoded: {error.message}", executed=Executed.YES)
 
 
 class ClientCall(Generic[Q, R]):
@@ -97,6 +104,14 @@ class ClientCall(Generic[Q, R]):
         self.deadline = deadline
         self._caller = caller
         self._metadata = metadata
+
+    def take_over(self, stream: Stream, framed: bytes) -> None:
+        """Go on with a unary call whose request has been sent, and of which the channel knows."""
+        self._stream = stream
+        self._framed = framed
+        self._sent = 1
+        self._ended = True
+        self.peer = stream.peer
 
     @property
     def metadata(self) -> Metadata:
@@ -325,7 +340,7 @@ class ClientCall(Generic[Q, R]):
         try:
             return cast(R, decoder(self.method.reply_type)(message))
         except OrbitError as error:
-            raise Internal(f"the reply cannot be decoded: {error.message}", executed=Executed.YES) from error
+            raise undecodable(error) from error
 
     def _take_whole(self) -> bytes | None:
         """The reply of a unary call, if it came as most do: all of it together, as one piece, with status OK.
@@ -385,6 +400,8 @@ class ClientCall(Generic[Q, R]):
 
     async def __aenter__(self) -> ClientCall[Q, R]:
         self._owner = asyncio.current_task()
+        if self._stream is not None:  # taken over
+            return self
         if self._caller.interceptors:
             await self._enter_interceptors()
         self._caller.call_started()

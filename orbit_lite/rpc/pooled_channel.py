@@ -7,10 +7,11 @@ import builtins
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from orbit_lite.errors import Executed, OrbitError
 from orbit_lite.rpc.assignment import Slot
+from orbit_lite.rpc.channel import UNARY
 from orbit_lite.rpc.client import ClientCall
 from orbit_lite.rpc.deadline import Deadline, current_deadline
 from orbit_lite.rpc.endpoint import Endpoint
@@ -21,6 +22,7 @@ from orbit_lite.rpc.method import Cardinality, Method, method_of
 from orbit_lite.rpc.pool_endpoint import PoolableChannel, PoolEndpoint
 from orbit_lite.rpc.stream import Stream
 from orbit_lite.rpc.timers import Timers
+from orbit_lite.rpc.unary import reply_of
 
 __all__ = ["PooledChannel"]
 
@@ -93,6 +95,39 @@ class PooledChannel:
         effective = Deadline.for_call(timeout, deadline)
         return _PooledCall(_PooledCaller(self, self._endpoint, effective), method, pairs, effective)
 
+    async def unary_unary(
+        self,
+        name: str,
+        request: object,
+        reply_type: type[R],
+        *,
+        timeout: float | None = None,
+        deadline: object | None = None,
+        metadata: MetadataLike | Metadata | None = None,
+    ) -> R:
+        """The reply of a unary call, see `Channel.unary_unary`."""
+        method = method_of(name, UNARY, type(request), reply_type)
+        pairs = as_metadata(metadata)
+        if self._metadata:
+            pairs = Metadata([*self._metadata.items(), *pairs.items()]) if pairs else self._metadata
+        if deadline is not None:
+            left = Deadline.of(deadline).remaining()
+            timeout = left if timeout is None else min(timeout, left)
+        elif timeout is None:
+            timeout = self._endpoint.config.request_timeout
+        started = time.monotonic()
+        caller = _PooledCaller(self, self._endpoint, Deadline(started + timeout))
+        try:
+            reply = await reply_of(caller, method, request, timeout, pairs)
+        except Exception:
+            self._endpoint.record(failed=True, latency=None)
+            raise
+        except BaseException:  # its caller went away
+            self._endpoint.record(failed=False, latency=None)
+            raise
+        self._endpoint.record(failed=False, latency=time.monotonic() - started)
+        return cast(R, reply)
+
     def open_at_once(self, headers: Headers, data: bytes) -> tuple[Slot[PoolableChannel], Stream] | None:
         """For calls: as `open_stream`, with a whole request, if nothing makes it wait."""
         slot = self._endpoint.acquire_at_once(self._avoid)
@@ -146,6 +181,10 @@ class _PooledCaller:
     @property
     def packed(self) -> bool:
         return self.pool_endpoint.heads.packed
+
+    @property
+    def wait_for_ready(self) -> bool:
+        return False
 
     @property
     def interceptors(self) -> Sequence[Interceptor]:

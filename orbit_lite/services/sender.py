@@ -131,7 +131,7 @@ class GrpcTransactionMessageSender:
                 request = TransactionMessageRequest(
                     NodeIdConverter.to_text(self.node_id), actor_type, actor_key, proto, _remaining_ms()
                 )
-                stub = TransactionServiceStub(channel)  # type: ignore[arg-type]  # anything with grpclib's `request`
+                stub = TransactionServiceStub(channel)
                 answer = await stub.send_transaction_message(request)
                 if not answer.success:
                     raise _refusal(answer.error_message, endpoint, SEND)
@@ -190,7 +190,7 @@ class GrpcTransactionMessageSender:
                     proto,
                     _remaining_ms(),
                 )
-                stub = TransactionServiceStub(channel)  # type: ignore[arg-type]  # anything with grpclib's `request`
+                stub = TransactionServiceStub(channel)
                 return await stub.broadcast_transaction_message(request)
 
             answer = await self._pool.call(endpoint, attempt, method=BROADCAST, timeout=timeout, idempotent=True)

@@ -168,7 +168,7 @@ class InvocationStream:
 
     async def info(self, *, timeout: float | None = None) -> NodeId:
         """Who the peer says that it is, by GetConnectionInfo. Orbit-RS answers with a new random key each time."""
-        stub = ConnectionServiceStub(self._channel)  # type: ignore[arg-type]  # anything with grpclib's `request`
+        stub = ConnectionServiceStub(self._channel)
         answer = await stub.get_connection_info(ConnectionInfoRequestProto(), timeout=timeout)
         return ConnectionInfoResponseConverter.from_proto(answer).node_id
 

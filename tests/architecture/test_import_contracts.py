@@ -40,6 +40,7 @@ SHELLS = {
     "orbit_lite.rpc.serving",
     "orbit_lite.rpc.stream",
     "orbit_lite.rpc.timers",
+    "orbit_lite.rpc.unary",
 }
 
 

@@ -65,7 +65,7 @@ class AppendEntriesResponseProto(orbit_lite.codec.Message):
     last_log_index: int = betterproto.uint64_field(4)
 
 
-class RaftConsensusStub(betterproto.ServiceStub):
+class RaftConsensusStub(orbit_lite.codec.ServiceStub):
     async def request_vote(
         self,
         vote_request_proto: "VoteRequestProto",

@@ -161,7 +161,7 @@ class DrainResponse(orbit_lite.codec.Message):
     cancelled_calls: int = betterproto.uint64_field(2)
 
 
-class NodeAdminStub(betterproto.ServiceStub):
+class NodeAdminStub(orbit_lite.codec.ServiceStub):
     async def get_status(
         self,
         get_status_request: "GetStatusRequest",

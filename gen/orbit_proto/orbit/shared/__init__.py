@@ -228,7 +228,7 @@ class HealthCheckResponse(orbit_lite.codec.Message):
     status: "HealthCheckResponseServingStatus" = betterproto.enum_field(1)
 
 
-class ConnectionServiceStub(betterproto.ServiceStub):
+class ConnectionServiceStub(orbit_lite.codec.ServiceStub):
     async def open_stream(
         self,
         message_proto_iterator: Union[
@@ -268,7 +268,7 @@ class ConnectionServiceStub(betterproto.ServiceStub):
         )
 
 
-class HealthServiceStub(betterproto.ServiceStub):
+class HealthServiceStub(orbit_lite.codec.ServiceStub):
     async def check(
         self,
         health_check_request: "HealthCheckRequest",

@@ -200,7 +200,7 @@ class TransactionStatusResponse(orbit_lite.codec.Message):
     updated_at: int = betterproto.int64_field(5)
 
 
-class TransactionServiceStub(betterproto.ServiceStub):
+class TransactionServiceStub(orbit_lite.codec.ServiceStub):
     async def send_transaction_message(
         self,
         transaction_message_request: "TransactionMessageRequest",

@@ -52,7 +52,7 @@ class HealthListResponse(orbit_lite.codec.Message):
     )
 
 
-class HealthStub(betterproto.ServiceStub):
+class HealthStub(orbit_lite.codec.ServiceStub):
     async def check(
         self,
         health_check_request: "HealthCheckRequest",

@@ -97,7 +97,7 @@ class ErrorResponse(orbit_lite.codec.Message):
     error_message: str = betterproto.string_field(2)
 
 
-class ServerReflectionStub(betterproto.ServiceStub):
+class ServerReflectionStub(orbit_lite.codec.ServiceStub):
     async def server_reflection_info(
         self,
         server_reflection_request_iterator: Union[
