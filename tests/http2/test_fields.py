@@ -146,6 +146,17 @@ def test_an_index_means_something_else_after_a_new_entry() -> None:
     assert ours.decode(b"\xbe").fields == (("a", "2"),)
 
 
+def test_a_size_update_counts_each_time_it_comes() -> None:
+    ours = decoder()
+    for _ in range(2):
+        ours.decode(b"\x20\x82")
+        ours.decode(b"\x3f\xe1\x1f\x82")
+    ours.decode(b"\x20\x82")
+    ours.decode(b"\x40\x01a\x011")  # larger than the table
+    with pytest.raises(ConnectionFault):
+        ours.decode(b"\xbe")
+
+
 def test_the_memory_is_bounded() -> None:
     encoder, ours = HeaderEncoder(), decoder()
     encoder.encode(RESPONSE)
@@ -195,6 +206,29 @@ def test_a_larger_table_than_ours_is_not_used() -> None:
     first = encoder.encode(REQUEST)
     encoder.limit_table(1 << 32)
     assert len(encoder.encode(REQUEST)) < len(first)
+
+
+def test_blocks_from_before_a_change_are_not_sent_after_it() -> None:
+    encoder, theirs = HeaderEncoder(), Decoder()
+    for size in (4096, 0, 4096, 300, 4096):
+        encoder.limit_table(size)
+        theirs.max_allowed_table_size = size
+        for _ in range(3):
+            assert text(theirs.decode(encoder.encode(REQUEST), raw=True)) == REQUEST
+
+
+def test_after_a_change_too_nothing_pushes_an_entry_out() -> None:
+    encoder = HeaderEncoder()
+    first: Fields = ((":path", "/first"),)
+    second: Fields = ((":path", "/second"),)
+    encoder.encode(first)
+    encoder.encode(second)
+    encoder.limit_table(60)  # room for one
+    for _ in range(3):
+        encoder.encode(first)
+        encoder.encode(second)
+    assert len(encoder.encode(first)) == 1
+    assert len(encoder.encode(second)) > 1
 
 
 def test_however_often_the_limit_changes_two_updates_tell_of_it() -> None:

@@ -409,7 +409,7 @@ def test_what_came_before_a_broken_frame_is_given_out(server: Wire) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stream_id", "code"), [(1, STREAM_CLOSED), (3, PROTOCOL), (2, PROTOCOL), (4, PROTOCOL), (0, PROTOCOL)]
+    ("stream_id", "code"), [(1, STREAM_CLOSED), (3, PROTOCOL), (2, PROTOCOL), (8, PROTOCOL), (0, PROTOCOL)]
 )
 def test_whole_requests_obey_the_same_rules(server: Wire, stream_id: int, code: ErrorCode) -> None:
     """The shortcut for them takes nothing that the long way refuses."""
@@ -419,3 +419,69 @@ def test_whole_requests_obey_the_same_rules(server: Wire, stream_id: int, code: 
         server.connection.reply(last.stream, server.RESPONSE, b"", server.TRAILERS)
     server.give(server.headers(stream_id) + server.data(stream_id, b"x", end=True))
     assert server.failure().code is code
+
+
+def whole(wire: Wire, stream_id: int, fields: tuple[tuple[str, str], ...], data: bytes) -> bytes:
+    return wire.headers(stream_id, fields) + wire.data(stream_id, data, end=True)
+
+
+def test_whole_requests_obey_a_goaway_and_the_limit(wire: Callable[..., Wire]) -> None:
+    server = wire(config=Http2Config(max_concurrent_streams=4))
+    for number in (1, 3, 5, 7):
+        server.give(whole(server, number, server.REQUEST, b"x"))
+    assert isinstance(server.events[-1], RequestReceived)
+    assert server.give(whole(server, 9, server.REQUEST, b"x")) == []
+    assert [got.code for got in server.written(RST_STREAM)] == [ErrorCode.REFUSED_STREAM]
+    server.connection.release(server.events[-1].stream)
+    server.connection.go_away(ErrorCode.NO_ERROR)
+    assert server.give(whole(server, 11, server.REQUEST, b"x")) == []
+    assert server.connection.held == 3
+
+
+def test_whole_requests_are_as_long_as_they_say(server: Wire) -> None:
+    fields = (*server.REQUEST, *LENGTH)
+    for number in (1, 3, 5):
+        server.give(whole(server, number, fields, b"abc"))
+    assert not server.written(RST_STREAM)
+    server.give(whole(server, 7, fields, b"ab"))
+    assert [(got.stream_id, got.code) for got in server.written(RST_STREAM)] == [(7, PROTOCOL)]
+
+
+@pytest.mark.parametrize("fault", ["head", "tail", "interim"])
+def test_whole_responses_obey_the_same_rules(client: Wire, fault: str) -> None:
+    """Blocks that are known and not plain take the long way."""
+    head, tail = client.RESPONSE, client.TRAILERS
+    if fault == "head":
+        head = (*head, *LENGTH)
+    elif fault == "tail":
+        tail = ((":status", "200"),)
+    else:
+        head = ((":status", "103"),)
+    for stream_id in (1, 3, 5, 7):
+        client.open()
+        client.give(
+            client.headers(stream_id, head),
+            client.data(stream_id, b"ab"),
+            client.headers(stream_id, tail, end=True),
+        )
+        assert (client.sent[-1].stream_id, client.sent[-1].code) == (stream_id, PROTOCOL)
+
+
+def test_small_pieces_that_come_together_are_one(server: Wire) -> None:
+    server.give(server.headers(1))
+    (event,) = server.give(
+        server.data(1, b"a"), server.frame(DATA, PADDED, 1, b"\1b\0"), server.data(1, b"c", end=True)
+    )
+    assert isinstance(event, DataReceived)
+    assert (event.data, event.size, event.ends) == (b"abc", 5, True)
+    server.connection.consumed(event.stream, event.size)
+    assert server.connection._unreturned == 5
+
+
+def test_padding_without_data_is_given_back(server: Wire) -> None:
+    server.give(server.headers(1))
+    assert server.give(server.frame(DATA, PADDED, 1, b"\x03\0\0\0")) == []
+    (event,) = server.give(server.frame(DATA, PADDED | END_STREAM, 1, b"\x03\0\0\0"))
+    assert isinstance(event, DataReceived)
+    assert (event.data, event.size, event.ends) == (b"", 0, True)
+    assert server.connection._unreturned == 8
