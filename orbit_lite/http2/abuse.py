@@ -22,6 +22,7 @@ _SMALL_DATA_BUDGET = 25_600
 #: WINDOW_UPDATE and PRIORITY frames: some, and some more for each stream and each frame of ours.
 _FREE_UPDATES = 1000
 _UPDATES_PER_FRAME = 10
+_MOST_UPDATES = 1 << 20
 _REFUSED = 512
 _SETTINGS_RATE = 1.0
 
@@ -29,21 +30,21 @@ _SETTINGS_RATE = 1.0
 class _Bucket:
     """Tokens that come back with time. rate: a second."""
 
-    __slots__ = ("_burst", "_rate", "_tokens", "_when")
+    __slots__ = ("_rate", "_when", "burst", "tokens")
 
     def __init__(self, burst: float, rate: float) -> None:
-        self._burst = self._tokens = burst
+        self.burst = self.tokens = burst
         self._rate = rate
         self._when = 0.0
 
     def take(self, now: float) -> bool:
-        self._tokens = min(self._burst, self._tokens + (now - self._when) * self._rate)
+        self.tokens = min(self.burst, self.tokens + (now - self._when) * self._rate)
         self._when = now
-        self._tokens -= 1
-        return self._tokens >= 0
+        self.tokens -= 1
+        return self.tokens >= 0
 
     def give(self, tokens: float) -> None:
-        self._tokens = min(self._burst, self._tokens + tokens)
+        self.tokens = min(self.burst, self.tokens + tokens)
 
 
 class Budgets:
@@ -80,14 +81,18 @@ class Budgets:
 
     def finished(self) -> None:
         """A stream ended as it should: it pays for a refusal, a tenth of a reset, and the frames that tune its flow."""
-        self._resets.give(0.1)
+        resets = self._resets
+        if resets.tokens < resets.burst:
+            resets.give(0.1)
         if self.refused:
             self.refused -= 1
-        self._updates = min(self._updates + _UPDATES_PER_FRAME, 1 << 20)
+        if self._updates < _MOST_UPDATES:
+            self._updates += _UPDATES_PER_FRAME
 
     def sent_data(self, frames: int) -> None:
         """Frames of DATA went out: the peer answers with WINDOW_UPDATEs, and may PING again (gRFC A8)."""
-        self._updates = min(self._updates + frames * _UPDATES_PER_FRAME, 1 << 20)
+        if self._updates < _MOST_UPDATES:
+            self._updates += frames * _UPDATES_PER_FRAME
         self.useful += frames * _USEFUL_PER_FRAME
         self._strikes = 0
         self._last_ping = None

@@ -120,6 +120,8 @@ class Server:
         self._closing = False
         self._closed = asyncio.Event()
         self._wheel: Timers | None = None
+        self._max_size = self.config.max_message_size
+        self._packed = self.config.compression is not None
         self._upkeep = Upkeep(self.config)
         self._look: asyncio.TimerHandle | None = None
 
@@ -272,11 +274,8 @@ class Server:
 
     def _start(self, stream: Stream, head: RequestHead) -> None:
         route = self._routes[head.path]
-        config = self.config
-        packed = config.compression is not None
-        call: ServerCall[Any, Any] = ServerCall(stream, route.method, head, config.max_message_size, packed=packed)
-        loop = asyncio.get_running_loop()
-        call.task = task = loop.create_task(self._serve(call, route), name=head.path)
+        call: ServerCall[Any, Any] = ServerCall(stream, route.method, head, self._max_size, packed=self._packed)
+        call.task = task = stream.loop.create_task(self._serve(call, route))
         self._calls[task] = call
         call.on_abandoned(self._cancel_call)
 
@@ -287,7 +286,10 @@ class Server:
         try:
             enter_call(call, deadline)
             if deadline is not None:
-                call.timer = self._timers().start(deadline.at, call.expire)
+                timers = self._wheel
+                if timers is None:
+                    timers = self._wheel = Timers(asyncio.get_running_loop())
+                call.timer = timers.start(deadline.at, call.expire)
             if self._guard is not None:
                 self._guard(call.context)
             if self._interceptors:
@@ -330,12 +332,6 @@ class Server:
         if not call.has_begun and call.task in self._calls:
             call.finish(StatusReply(Status.CANCELLED, "cancelled before the handler began"))
             self._ended(call)
-
-    def _timers(self) -> Timers:
-        loop = asyncio.get_running_loop()
-        if self._wheel is None or self._wheel.loop is not loop:
-            self._wheel = Timers(loop)
-        return self._wheel
 
     # ---------------------------------------------------------------- stopping
 
@@ -420,7 +416,7 @@ class Server:
             return
         _, stuck = await asyncio.wait(tasks, timeout=self.config.cancel_grace)
         for task in stuck:
-            log.warning("handler of %s did not end when cancelled", task.get_name())
+            log.warning("handler of %s did not end when cancelled", self._calls[task].method.path)
 
     async def __aenter__(self) -> Server:
         return self

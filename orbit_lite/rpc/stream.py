@@ -176,6 +176,11 @@ class Stream:
         return self.h2.id
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Where all of this happens."""
+        return self._connection.loop
+
+    @property
     def peer(self) -> Peer:
         """The other end of the connection."""
         return self._connection.peer

@@ -34,9 +34,12 @@ class Histogram:
 
     def record(self, seconds: float) -> None:
         """Add a duration; a negative one, from a clock that was set back, counts as zero."""
-        seconds = max(0.0, seconds)
-        index = math.ceil(math.log2(seconds / _SMALLEST) * _PER_DOUBLING) if seconds > _SMALLEST else 0
-        self._counts[min(index, _BUCKETS - 1)] += 1
+        if seconds > _SMALLEST:
+            index = math.ceil(math.log2(seconds / _SMALLEST) * _PER_DOUBLING)
+            self._counts[index if index < _BUCKETS else -1] += 1
+        else:
+            seconds = max(0.0, seconds)
+            self._counts[0] += 1
         self.count += 1
         self.total += seconds
         self.largest = max(self.largest, seconds)
