@@ -140,6 +140,7 @@ async def test_a_reply_is_compressed_only_for_those_who_take_it(serve: Serve, ra
         (gzip.compress(b"") + b"x", "13"),
         (b"not gzip", "13"),
     ],
+    ids=["bomb", "cut", "prolonged", "other"],
 )
 async def test_bad_content_is_answered_and_the_connection_lives(
     serve: Serve, raw_client: RawClient, content: bytes, status: str
