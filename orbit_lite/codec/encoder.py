@@ -7,8 +7,8 @@ functions of sub-messages, so sizes are known when a length is written. What it 
 - `optional` fields and wrappers, when not None;
 - of a oneof the member that `_group_current` names;
 - a sub-message, when it was decoded, assigned to or given arguments (`_serialized_on_wire`) or has content. betterproto
-  puts an empty one in place when an unset field is merely read: that one is not written. Nor is `Outer(inner=Inner())`,
-  for betterproto leaves no difference between the two;
+  puts an empty one in place when an unset field is merely read: that one is not written. Nor is `Outer(inner=Inner())`
+  of plain betterproto classes, for they leave no difference between the two; codec.Message does;
 - a Timestamp or Duration, when set, the epoch and zero included; not what a read put there (plan.READ_TIMESTAMP).
 
 Known fields go out in the order of their numbers, then the unknown ones as they came in.
