@@ -25,9 +25,9 @@ def constructor_source(plan: MessagePlan, names: Sequence[str], *, hook: bool) -
     lines = ["d = state(self)"]
     if plan.oneofs:
         lines.append(" = ".join(f"g{group}" for group in range(len(plan.oneofs))) + " = None")
-    for index, name in enumerate(names):
+    absences = ["None" if plan.unset[name] is None else "unset" for name in names]
+    for index, (name, absent) in enumerate(zip(names, absences, strict=True)):
         free[f"n{index}"] = name
-        absent = "None" if plan.unset[name] is None else "unset"
         put = f"d[n{index}] = a{index}"
         if (oneof := fields[name].oneof) is not None:
             put += f"; g{plan.oneofs.index(oneof)} = n{index}"
@@ -37,5 +37,5 @@ def constructor_source(plan: MessagePlan, names: Sequence[str], *, hook: bool) -
         lines.append(f"d['_group_current'] = {{{chosen}}}")
     if hook:
         lines.append("self.__post_init__()")
-    arguments = "".join(f", a{index}=unset" for index in range(len(names)))
+    arguments = "".join(f", a{index}={absent}" for index, absent in enumerate(absences))
     return f"def construct(self, /{arguments}):\n" + "".join(f"  {line}\n" for line in lines), free

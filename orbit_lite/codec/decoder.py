@@ -17,6 +17,7 @@ Only generated identifiers and integers enter the source. Names from a schema ar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from textwrap import indent
 from typing import Any
 
@@ -73,7 +74,7 @@ _FOLDED = {
 _START = f"""\
 {_CHECK_DEPTH}
 if m is None:
-  m = new(cls)
+  m = new()
   d = state(m)
   NEW
 else:
@@ -95,7 +96,7 @@ def decoder_source(plan: MessagePlan) -> tuple[str, dict[str, object]]:
     names = _COMMON | {
         "blank": dict(plan.blank),
         "choices": dict.fromkeys(plan.oneofs),
-        "cls": plan.cls,
+        "new": partial(object.__new__, plan.cls),
         "known": frozenset(tag for field in plan.fields for tag in _tags(field)),
         "labels": {tag: field.name for field in plan.fields for tag in _tags(field)},
     }
@@ -139,7 +140,7 @@ def tuple_source(parts: Sequence[FieldPlan], defaults: Sequence[object]) -> tupl
         names[f"z{i}0"] = defaults[i]
         arguments.append(f"a{i}=z{i}0")
         if part.kind in SCALARS:
-            read = f"{_scalar(i, part.kind, part.cls, names)}\na{i} = v"
+            read = _scalar(i, part.kind, part.cls, names, into=f"a{i}")
         else:
             names[f"f{i}"] = part
             read = f"{_BOUNDED}\na{i} = f{i}(buf, pos, stop, depth - 1, a{i})\npos = stop"
@@ -185,7 +186,7 @@ def _field(i: int, field: FieldPlan, plan: MessagePlan, following: str, names: d
         reads = [(tag, _append(i, field, tag, names)) for tag in (first, *others)]
         return "\n".join(_several(i, tag, read, following, plan) for tag, read in reads)
     if field.kind in SCALARS:
-        read = f"{_scalar(i, field.kind, field.cls, names)}\nd[n{i}] = v"
+        read = _scalar(i, field.kind, field.cls, names, into=f"d[n{i}]")
     else:
         so_far = f"v = d[n{i}] if n{i} in d else None" if plan.lean else f"v = d[n{i}]\nif v is unset: v = None"
         read = f"{_BOUNDED}\n{so_far}\nd[n{i}] = f{i}(buf, pos, stop, depth - 1, v)\npos = stop"
@@ -215,7 +216,7 @@ def _append(i: int, field: FieldPlan, tag: int, names: dict[str, object]) -> str
     if scalar is None:
         return f"{_BOUNDED}\nitems.append(f{i}(buf, pos, stop, depth - 1, None))\npos = stop"
     if scalar.wire_type == LEN or tag & 7 != LEN:
-        return f"{_scalar(i, field.kind, field.cls, names)}\nitems.append(v)"
+        return f"{_scalar(i, field.kind, field.cls, names, into='v')}\nitems.append(v)"
     names[f"p{i}"] = scalar.unpack
     values = f"p{i}(buf, pos, stop)"
     if scalar.zigzag:
@@ -228,28 +229,28 @@ def _append(i: int, field: FieldPlan, tag: int, names: dict[str, object]) -> str
     return f"{_BOUNDED}\nitems.extend({values})\npos = stop"
 
 
-def _scalar(i: int, kind: str, cls: type[Any] | None, names: dict[str, object]) -> str:
-    """Read one scalar into `v`."""
+def _scalar(i: int, kind: str, cls: type[Any] | None, names: dict[str, object], *, into: str) -> str:
+    """Read one scalar into a variable or place."""
     scalar = SCALARS[kind]
     if kind == "string":
-        return f"{_LENGTH}\nv = buf[pos:stop].decode()\npos = stop"
+        return f"{_LENGTH}\n{into} = buf[pos:stop].decode()\npos = stop"
     if kind == "bytes":
-        return f"{_LENGTH}\nv = buf[pos:stop]\npos = stop"
+        return f"{_LENGTH}\n{into} = buf[pos:stop]\npos = stop"
     if scalar.layout is not None:
         names[f"r{i}"] = scalar.layout.unpack_from
-        return f"(v,) = r{i}(buf, pos)\npos += {scalar.layout.size}"
+        return f"({into},) = r{i}(buf, pos)\npos += {scalar.layout.size}"
     read = "v = buf[pos]\npos += 1\nif v > 127:\n  v, pos = read_uint64(buf, pos, v)"
     if kind in _FOLDED:
         largest, folded = _FOLDED[kind]
         read += f"\n  if v > {largest}: v = {folded}"
     if scalar.zigzag:
-        return f"{read}\nv = v >> 1 ^ -(v & 1)"
+        return f"{read}\n{into} = v >> 1 ^ -(v & 1)"
     if kind == "bool":
-        return f"{read}\nv = v != 0"
+        return f"{read}\n{into} = v != 0"
     if kind == "enum":
         names |= {f"y{i}": cls._value_map_.get, f"z{i}": cls.try_value}  # type: ignore[union-attr]  # see above
-        return f"{read}\nx = y{i}(v)\nv = z{i}(v) if x is None else x"
-    return read
+        return f"{read}\nx = y{i}(v)\n{into} = z{i}(v) if x is None else x"
+    return f"{read}\n{into} = v" if into != "v" else read
 
 
 def _keep(state: dict[str, Any], parts: list[bytes]) -> None:
@@ -270,7 +271,6 @@ _COMMON: dict[str, object] = {
     "errors": READ_ERRORS,
     "keep": _keep,
     "locate": locate,
-    "new": object.__new__,
     "overrun": overrun,
     "read_length": read_length,
     "read_tag": read_tag,

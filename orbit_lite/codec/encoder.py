@@ -7,8 +7,8 @@ functions of sub-messages, so sizes are known when a length is written. What it 
 - `optional` fields and wrappers, when not None;
 - of a oneof the member that `_group_current` names;
 - a sub-message, when it was decoded, assigned to or given arguments (`_serialized_on_wire`) or has content. betterproto
-  puts an empty one in place when an unset field is merely read: that one is not written. Nor is `Outer(inner=Inner())`,
-  for betterproto leaves no difference between the two;
+  puts an empty one in place when an unset field is merely read: that one is not written. Nor is `Outer(inner=Inner())`
+  of plain betterproto classes, for they leave no difference between the two; codec.Message does;
 - a Timestamp or Duration, when set, the epoch and zero included; not what a read put there (plan.READ_TIMESTAMP).
 
 Known fields go out in the order of their numbers, then the unknown ones as they came in.
@@ -35,7 +35,9 @@ _TABLED = 127
 
 #: Kinds whose positive numbers are plain varints, and the largest of them.
 _WHOLE = {"int32": 2**31 - 1, "int64": 2**63 - 1, "uint32": 2**32 - 1, "uint64": 2**64 - 1, "enum": 2**31 - 1}
-_PRESENT = "v is not unset and v is not None"
+#: Whether there is a value `v`, and whether it is not empty; in classes of codec.Message nothing holds UNSET.
+_PRESENT = {False: "v is not unset and v is not None", True: "v is not None"}
+_FILLED = {False: "v and v is not unset", True: "v"}
 
 
 def encoder_source(plan: MessagePlan) -> tuple[str, dict[str, object]]:
@@ -67,7 +69,7 @@ def encoder_source(plan: MessagePlan) -> tuple[str, dict[str, object]]:
         if oneof is None:
             lines += [_field(index, field, put, lean=plan.lean) for index, field, put in fields]
         else:
-            lines.append(_oneof(plan.oneofs.index(oneof), fields))
+            lines.append(_oneof(plan.oneofs.index(oneof), fields, lean=plan.lean))
     if plan.lean:
         lines.append("if '_unknown_fields' in d: o.append(d['_unknown_fields'])")
     else:
@@ -82,21 +84,21 @@ def _inside(text: str) -> str:
 
 def _field(i: int, field: FieldPlan, put: str, *, lean: bool) -> str:
     """Read a field outside oneofs and write it if it is there. lean: as in MessagePlan."""
-    read = f"v = d[n{i}]\nif {_condition(field)}:\n{_inside(_write(field, put))}"
+    read = f"v = d[n{i}]\nif {_condition(field, lean=lean)}:\n{_inside(_write(field, put))}"
     return f"if n{i} in d:\n{_inside(read)}" if lean else read
 
 
-def _condition(field: FieldPlan) -> str:
+def _condition(field: FieldPlan, *, lean: bool) -> str:
     if field.label in (Label.MAP, Label.REPEATED):
-        return "v and v is not unset"
+        return _FILLED[lean]
     if field.label is Label.IMPLICIT:
         if field.kind in ("float", "double"):
-            return f"{_PRESENT} and (v or is_negative_zero(v))"
+            return f"{_PRESENT[lean]} and (v or is_negative_zero(v))"
         if field.kind in ("timestamp", "duration"):
-            return f"{_PRESENT} and v is not read_{field.kind}"
+            return f"{_PRESENT[lean]} and v is not read_{field.kind}"
         if field.kind in SCALARS:
-            return "v and v is not unset"
-    return _PRESENT
+            return _FILLED[lean]
+    return _PRESENT[lean]
 
 
 def _write(field: FieldPlan, put: str) -> str:
@@ -108,10 +110,10 @@ def _write(field: FieldPlan, put: str) -> str:
     return put
 
 
-def _oneof(group: int, members: Iterable[tuple[int, FieldPlan, str]]) -> str:
+def _oneof(group: int, members: Iterable[tuple[int, FieldPlan, str]], *, lean: bool) -> str:
     """Write the chosen one of neighbouring members."""
     branches = [
-        f"if g{group} == n{i}:\n  v = d[n{i}]\n  if {_PRESENT}:\n{_inside(_inside(put))}" for i, _, put in members
+        f"if g{group} == n{i}:\n  v = d[n{i}]\n  if {_PRESENT[lean]}:\n{_inside(_inside(put))}" for i, _, put in members
     ]
     return f"if g{group} is not None:\n" + _inside("\nel".join(branches))
 

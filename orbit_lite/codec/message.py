@@ -115,16 +115,26 @@ class Message(betterproto.Message):
             oneof, others = self._orbit_oneofs[name]
             for other in others:
                 state.pop(other, None)
-            state["_group_current"][oneof] = name
+            state["_group_current"][oneof] = None if value is UNSET else name
         if name != "_serialized_on_wire":
             state.pop("_serialized_on_wire", None)
             if isinstance(value, betterproto.Message) and not value._serialized_on_wire:
                 value._serialized_on_wire = True
-        state[name] = value
+        if value is UNSET:
+            state.pop(name, None)
+        else:
+            state[name] = value
 
     def __raw_get(self, name: str) -> Any:
         # By its mangled name this is the one method by which betterproto's ==, bool, repr and is_set look at a field.
         return raw_state(self).get(name, plan_of(type(self)).unset[name])
+
+    def _get_field_default(self, field_name: str) -> Any:
+        # For betterproto's methods, which show a sub-message that is there even when it is empty.
+        default = super()._get_field_default(field_name)
+        if isinstance(default, betterproto.Message):
+            raw_state(default)["_serialized_on_wire"] = False
+        return default
 
     def __eq__(self, other: object) -> bool:
         if type(self) is type(other) and raw_state(self) == raw_state(other):
@@ -157,7 +167,7 @@ class Message(betterproto.Message):
 
     def dump(self, stream: Any, delimit: bool = False) -> None:
         data = encode(self)
-        if delimit == betterproto.SIZE_DELIMITED:
+        if delimit:  # betterproto.SIZE_DELIMITED or True
             betterproto.dump_varint(len(data), stream)
         stream.write(data)
 

@@ -1,10 +1,8 @@
 """Build and read betterproto messages by what is present in them.
 
-betterproto 2.0.0b7 keeps a field that is not set as PLACEHOLDER in the instance's `__dict__` and puts the default there
-on the first attribute read; from then on an unset sub-message looks almost like an empty one, and an unset Timestamp
-exactly like the epoch. Its constructor marks a message built without arguments as not to be sent. So nothing here reads
-attributes: `fields` gives the raw state, the readers below look at it without changing it, and `build` makes messages
-that count as present whatever they hold. (It is also the fast way: every attribute of a message costs a hook.)
+An attribute read answers with a default for what is not set, and leaves an empty list, map or sub-message behind. So
+nothing here reads attributes: `fields` gives the raw state, with PLACEHOLDER for what is not set, the readers below
+look at it without changing it, and `build` makes messages in which None is a field that is not set.
 
 Presence, in one place:
 
@@ -75,7 +73,7 @@ def fields(message: betterproto.Message) -> Fields:
 def build(cls: type[_M], /, **values: object) -> _M:
     """A message with these fields; None leaves a field unset.
 
-    Unlike `cls(**values)` the result counts as present even without any field, which is what a YES vote is on the wire.
+    The result counts as present even without any field, which is what a YES vote is on the wire.
     """
     oneof_of = _oneof_of(cls)
     message, state = plan_of(cls).new()

@@ -13,9 +13,9 @@ from orbit_lite.codec.json import JsonError
 PAGE = (Path(__file__).parents[2] / "docs" / "codec.md").read_text(encoding="utf-8")
 
 
-def test_the_example_runs() -> None:
-    [example] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    outcome = subprocess.run([sys.executable, "-W", "error", "-c", example], capture_output=True, text=True)
+def test_the_examples_run_one_after_the_other() -> None:
+    examples = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
+    outcome = subprocess.run([sys.executable, "-W", "error", "-c", examples], capture_output=True, text=True)
     assert outcome.returncode == 0, outcome.stderr
 
 
