@@ -74,6 +74,7 @@ if TYPE_CHECKING:  # what __getattr__ does, for type checkers
     from orbit_lite.node import NodeConfig as NodeConfig
     from orbit_lite.node import OrbitClient as OrbitClient
     from orbit_lite.node import OrbitNode as OrbitNode
+    from orbit_lite.rpc import BlockingChannel as BlockingChannel
     from orbit_lite.rpc import Channel as Channel
     from orbit_lite.rpc import ConnectionPool as ConnectionPool
     from orbit_lite.rpc import RetryConfig as RetryConfig
@@ -156,6 +157,7 @@ _HOMES = {
         "OrbitNode",
     ),
     "orbit_lite.rpc": (
+        "BlockingChannel",
         "Channel",
         "ConnectionPool",
         "RetryConfig",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orbit_lite.rpc.blocking import BlockingChannel, BlockingStub, Replies
 from orbit_lite.rpc.channel import Channel
 from orbit_lite.rpc.client import ClientCall
 from orbit_lite.rpc.config import PoolConfig, RetryConfig, ServerConfig, TransportConfig
@@ -37,10 +38,13 @@ from orbit_lite.rpc.retry import RetryBudget, RetryPolicy
 from orbit_lite.rpc.server import DrainResult, Server
 from orbit_lite.rpc.serving import ServerCall
 from orbit_lite.rpc.status import Status
+from orbit_lite.rpc.workers import Worker, run_workers
 
 __all__ = [
     "Aborted",
     "AlreadyExists",
+    "BlockingChannel",
+    "BlockingStub",
     "CallContext",
     "Cancelled",
     "Cardinality",
@@ -66,6 +70,7 @@ __all__ = [
     "PoolConfig",
     "PoolStats",
     "PooledChannel",
+    "Replies",
     "ResourceExhausted",
     "RetryBudget",
     "RetryConfig",
@@ -81,9 +86,11 @@ __all__ = [
     "Unavailable",
     "Unimplemented",
     "UnknownError",
+    "Worker",
     "current_call",
     "current_deadline",
     "deadline_scope",
     "rpc_error",
+    "run_workers",
     "status_of",
 ]

@@ -25,12 +25,14 @@ SHELLS = {
     "orbit_lite.actors.cell",
     "orbit_lite.actors.driver",
     "orbit_lite.directory.cache",
+    "orbit_lite.rpc.blocking",
     "orbit_lite.rpc.channel",
     "orbit_lite.rpc.client",
     "orbit_lite.rpc.connection",
     "orbit_lite.rpc.context",
     "orbit_lite.rpc.deadline",
     "orbit_lite.rpc.failures",
+    "orbit_lite.rpc.handover",
     "orbit_lite.rpc.interceptors",
     "orbit_lite.rpc.pool",
     "orbit_lite.rpc.pool_endpoint",
@@ -41,6 +43,7 @@ SHELLS = {
     "orbit_lite.rpc.stream",
     "orbit_lite.rpc.timers",
     "orbit_lite.rpc.unary",
+    "orbit_lite.rpc.workers",
 }
 
 
