@@ -92,7 +92,8 @@ def run_workers(
         raise ConfigurationError(f"workers={workers}: must be at least 1")
     if threading.current_thread() is not threading.main_thread():
         raise ConfigurationError("run_workers handles signals, which only the main thread can")
-    if asyncio._get_running_loop() is not None:
+    with suppress(RuntimeError):
+        asyncio.get_running_loop()
         raise ConfigurationError("run_workers in a coroutine would stop its event loop")
     if start_method is None:
         start_method = "fork" if sys.platform == "linux" else "spawn"  # forking is unsafe on macOS, missing on Windows

@@ -29,6 +29,7 @@ from orbit_lite.rpc import (
     Server,
     ServerConfig,
     current_call,
+    current_deadline,
     deadline_scope,
 )
 
@@ -302,6 +303,28 @@ def test_a_call_that_fails_does_not_go_on_with_the_requests(channel: BlockingCha
     assert len(taken) < 10_000
 
 
+def test_requests_are_made_in_the_callers_context(channel: BlockingChannel) -> None:
+    found = []
+
+    def requests() -> Iterator[StringValue]:
+        found.append(current_deadline())
+        yield StringValue("a")
+
+    with deadline_scope(Deadline.after(PATIENCE)) as deadline:
+        list(channel.stub(EchoStub).chat(requests()))
+    assert found == [deadline]
+
+
+def test_requests_end_with_the_call_that_they_are_for(channel: BlockingChannel) -> None:
+    def requests() -> Iterator[StringValue]:
+        while True:
+            yield StringValue("fail")
+
+    with pytest.raises(NotFound):
+        list(channel.stub(EchoStub).chat(requests()))
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name.endswith("requests")])
+
+
 @pytest.mark.parametrize("before", [(), ("a",)])
 def test_an_error_of_the_requests_is_the_calls(channel: BlockingChannel, echo: Echo, before: tuple[str, ...]) -> None:
     def requests() -> Iterator[StringValue]:
@@ -365,8 +388,9 @@ def test_leaving_the_replies_cancels_the_call(channel: BlockingChannel, echo: Ec
     elif how == "with":
         with replies:
             pass
-    del replies
-    gc.collect()
+    else:
+        del replies
+        gc.collect()
     assert echo.cancelled.wait(PATIENCE)
 
 
