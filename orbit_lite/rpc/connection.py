@@ -301,6 +301,7 @@ class Connection(asyncio.Protocol):
         """The stream's owner is done with it."""
         if self.streams.pop(stream.h2.id, None) is None:
             return
+        stream.h2.owner = None  # no cycle is left for the garbage collector, here and wherever else calls end
         if not self.settings.client:
             self.h2.release(stream.h2)
         if not self.streams:

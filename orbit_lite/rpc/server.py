@@ -320,7 +320,10 @@ class Server:
             await route.func(call)
 
     def _ended(self, call: ServerCall[Any, Any]) -> None:
+        if call.task is None:
+            return
         del self._calls[call.task]
+        call.task = None  # its context refers to the call: a cycle, which would be left to the garbage collector
         if call.timer is not None:
             call.timer.cancel()
         call.release()
@@ -328,8 +331,10 @@ class Server:
 
     def _cancel_call(self, call: ServerCall[Any, Any]) -> None:
         """Cancel a handler, also one that has not begun: such a task never takes its first step."""
+        if call.task is None:
+            return
         call.task.cancel()
-        if not call.has_begun and call.task in self._calls:
+        if not call.has_begun:
             call.finish(StatusReply(Status.CANCELLED, "cancelled before the handler began"))
             self._ended(call)
 

@@ -41,8 +41,8 @@ class ServerCall(Generic[Q, R]):
     status: Status | None = None
     #: Set when the peer cancelled the call or its connection was lost.
     is_abandoned = False
-    #: The task that runs the handler, and whether it has taken its first step.
-    task: asyncio.Task[None]
+    #: The task that runs the handler, until that has ended, and whether it has taken its first step.
+    task: asyncio.Task[None] | None = None
     has_begun = False
     timer: Timer | None = None
     _head_sent = False
@@ -248,7 +248,8 @@ class ServerCall(Generic[Q, R]):
     def expire(self) -> None:
         """The deadline passed: the caller is told at once, however long the handler takes to clean up."""
         self.finish(StatusReply(Status.DEADLINE_EXCEEDED, "the deadline passed in the handler"))
-        self.task.cancel()
+        if self.task is not None:
+            self.task.cancel()
 
     def ok(self) -> StatusReply:
         """What to say when the handler has returned."""

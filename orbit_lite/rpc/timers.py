@@ -31,12 +31,11 @@ class Timer:
     def cancel(self) -> None:
         """Call nobody. Nothing happens when it has fired."""
         bucket = self._bucket
+        self._callback = _nothing  # it may be about to fire; and whoever is called mostly refers to this timer
         if self in bucket:
             bucket.remove(self)
             if not bucket:
                 self._timers.forget(self._key)
-        else:
-            self._callback = _nothing  # it may be about to fire
 
     def fire(self) -> None:
         """Call whom it is for."""
