@@ -20,6 +20,7 @@ from typing import TypeVar, cast
 from grpclib.const import Cardinality as GrpclibCardinality
 
 from orbit_lite.errors import ConnectError, OrbitError
+from orbit_lite.http2.config import Http2Config
 from orbit_lite.rpc.call import RequestHeads
 from orbit_lite.rpc.client import ClientCall
 from orbit_lite.rpc.config import SHORTEST_KEEP_ALIVE, TransportConfig, check_compression
@@ -313,6 +314,7 @@ class Channel:
     def _make(self) -> Connection:
         settings = ConnectionSettings(
             client=True,
+            http2=Http2Config(adaptive_window=self.config.http2_adaptive_window),
             keep_alive_interval=self._keep_alive,
             keep_alive_timeout=self.config.keep_alive_timeout or DEFAULT_KEEP_ALIVE_TIMEOUT,
             tcp_keepalive=self.config.tcp_keepalive,

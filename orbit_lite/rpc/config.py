@@ -85,8 +85,7 @@ class TransportConfig:
     """Idle time after which the operating system probes a TCP connection; None = it does not."""
 
     http2_adaptive_window: bool = True
-    """Let receive windows follow the measured bandwidth-delay product. Accepted, but without effect so far: windows are
-    fixed at 1 MiB a stream and 4 MiB a connection."""
+    """Let receive windows follow the measured bandwidth-delay product, from 1 MiB a stream up to 16 MiB."""
 
     def __post_init__(self) -> None:
         _whole(self, "max_connections_per_endpoint", 1, 1000)

@@ -428,3 +428,15 @@ async def test_a_client_that_does_not_choose_h2_is_dropped(tls_server: Server) -
     assert await reader.read() == b""
     writer.close()
     await writer.wait_closed()
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+async def test_windows_adapt_if_they_may(serve: Any, adaptive: bool) -> None:
+    async def swallow(stream: Any) -> None:
+        await stream.send_message(await stream.recv_message())
+
+    served = await serve(swallow, config=TransportConfig(http2_adaptive_window=adaptive))
+    await served.unary("x")
+    connection = served.channel._connection
+    assert connection is not None
+    assert connection.settings.http2.adaptive_window is adaptive
