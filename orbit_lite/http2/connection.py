@@ -6,49 +6,39 @@ handed in by the caller, who also calls `handle_timer` at `next_timer`.
 
 A stream that the peer opened takes one of its places until `release` says that the work on it has ended, whatever
 became of the stream: so opening and resetting streams gains nothing (CVE-2023-44487, CVE-2025-8671).
+
+The state is one, its code is cut in three by what happens: sending.py writes, control.py reads the frames that carry
+no content, and this file reads bytes, header blocks and DATA, and keeps the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from orbit_lite.http2 import frames as wire
-from orbit_lite.http2 import settings as names
-from orbit_lite.http2.abuse import Budgets
-from orbit_lite.http2.config import DEFAULT_WINDOW, Http2Config
-from orbit_lite.http2.errors import ConnectionFault, ErrorCode, LocalProtocolError, StreamFault
+from orbit_lite.http2.config import Http2Config
+from orbit_lite.http2.control import ControlSide
+from orbit_lite.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from orbit_lite.http2.events import (
     ConnectionFailed,
     DataReceived,
     Event,
-    GoAwayReceived,
     HeadersReceived,
-    PingAcknowledged,
     RequestReceived,
     ResponseReceived,
-    SettingsReceived,
     StreamReset,
-    WindowOpened,
 )
-from orbit_lite.http2.fields import Fields, HeaderDecoder, HeaderEncoder, Malformed
+from orbit_lite.http2.fields import HeaderDecoder, Malformed
 from orbit_lite.http2.frames import END_HEADERS, END_STREAM, HEAD, PADDED, PRIORITY_FLAG, UINT32
-from orbit_lite.http2.settings import LARGEST_WINDOW, PeerSettings
+from orbit_lite.http2.sending import LAST_STREAM_ID, SMALL
 from orbit_lite.http2.streams import Stream
-from orbit_lite.http2.windows import PROBE, BandwidthProbe
+from orbit_lite.http2.windows import PROBE
 
 __all__ = ["LAST_STREAM_ID", "Connection"]
 
-#: As the last stream id of a GOAWAY: "I will stop soon; nothing is refused yet" (RFC 9113 §6.8).
-LAST_STREAM_ID = (1 << 31) - 1
-
-#: Streams that we reset and of which frames may still be under way.
-_REMEMBERED = 4096
 #: What one call of `receive` works through before others get their turn.
 _TURN_BYTES = 64 * 1024
 _TURN_REQUESTS = 32
 #: Gaps between stream ids that are remembered.
 _GAPS = 16
-_SMALL = 256
 #: Smaller DATA than this grows by what comes right behind it.
 _MERGED = 4 * 1024
 #: DATA of requests and responses that are taken in one piece.
@@ -56,269 +46,20 @@ _WHOLE = 16 * 1024
 _LAST_HEADERS = END_HEADERS | END_STREAM
 
 
-class Connection:
+class Connection(ControlSide):
     """One end of a connection. now: the time. The first output is the preface."""
 
     def __init__(self, config: Http2Config, *, client: bool, now: float) -> None:
-        self.config = config
-        self.is_client = client
-        self.peer = PeerSettings()
-        #: Streams that are not closed, by id.
-        self.streams: dict[int, Stream] = {}
-        #: Streams of the peer that were not released yet.
-        self.held = 0
-        #: Set by ConnectionFailed.
-        self.has_failed = False
+        super().__init__(config, client=client, now=now)
         #: `receive` stopped for others' sake; call it again, with b"".
         self.has_more = False
-        #: The peer's SETTINGS have come.
-        self.is_ready = False
-        self.send_window = DEFAULT_WINDOW
-        self._budgets = Budgets(config, now)
         self._decoder = HeaderDecoder(config.max_header_list_size, config.max_header_fields)
-        self._encoder = HeaderEncoder()
-        self._probe = BandwidthProbe(config.stream_window, config.largest_window) if config.adaptive_window else None
-        self._stream_window = config.stream_window
-        self._connection_window = config.connection_window
-        self._receive_window = config.connection_window
-        self._unreturned = 0
-        self._highest_inbound = 0
         self._gaps: list[range] = []  # ids that the peer passed over: closed, but never opened (RFC 9113 §5.1.1)
-        self._next_id = 1 if client else 2
-        self._goaway_sent: int | None = None
-        self._reset_ids: dict[int, None] = {}
-        self._is_blocked = False  # a user waits for the connection's window
-        self._answers = 0
         self._pending = b""
         self._waits_for_preface = not client
         self._block: list[bytes] | None = None  # a header block that has begun …
         self._block_stream = self._block_flags = self._block_size = 0  # … and what its HEADERS frame said
         self._block_since = self._last_bytes = self._began = now
-        self._settings_sent: float | None = now
-        self._now = now
-        self._events: list[Event] = []
-        self._out = bytearray()
-        self._start()
-
-    def _start(self) -> None:
-        config = self.config
-        values = [
-            (names.INITIAL_WINDOW_SIZE, config.stream_window),
-            (names.MAX_FRAME_SIZE, config.max_frame_size),
-            (names.MAX_HEADER_LIST_SIZE, config.max_header_list_size),
-        ]
-        if self.is_client:
-            self._out += wire.PREFACE
-            values.insert(0, (names.ENABLE_PUSH, 0))
-        else:
-            values.insert(0, (names.MAX_CONCURRENT_STREAMS, config.max_concurrent_streams))
-        self._out += wire.settings_frame(values)
-        if config.connection_window > DEFAULT_WINDOW:
-            self._out += wire.window_update_frame(0, config.connection_window - DEFAULT_WINDOW)
-
-    # ---------------------------------------------------------------- output
-
-    @property
-    def has_output(self) -> bool:
-        """Whether `take_output` would give anything."""
-        return bool(self._out)
-
-    @property
-    def output_size(self) -> int:
-        """Bytes that wait to be taken."""
-        return len(self._out)
-
-    def take_output(self) -> bytearray:
-        """What is to be sent now; the caller's to keep."""
-        out, self._out = self._out, bytearray()
-        self._answers = 0
-        return out
-
-    # ---------------------------------------------------------------- sending
-
-    @property
-    def free_streams(self) -> int:
-        """How many more streams this side may open; negative when the peer lowered its limit."""
-        return self.peer.max_concurrent_streams - len(self.streams)
-
-    @property
-    def has_ids(self) -> bool:
-        """Whether a stream id is left (RFC 9113 §5.1.1)."""
-        return self._next_id <= LAST_STREAM_ID
-
-    def room(self, stream: Stream) -> int:
-        """Bytes of DATA that the peer's windows allow on the stream. Without any the stream counts as waiting."""
-        room = min(stream.send_window, self.send_window)
-        if room <= 0:
-            stream.is_blocked = self._is_blocked = True
-        return room
-
-    def open(self, fields: Fields, *, end: bool = False) -> Stream:
-        """Open a stream with a header block. Raises LocalProtocolError when none may be opened."""
-        if self.free_streams <= 0 or self.has_failed or not self.has_ids:
-            raise LocalProtocolError("no further stream may be opened")
-        block = self._encoder.encode(fields)
-        stream = self._new_stream()
-        self._send_block(stream.id, block, END_STREAM if end else 0)
-        stream.can_send = not end
-        return stream
-
-    def open_whole(self, fields: Fields, data: bytes) -> Stream | None:
-        """Open a stream with a header block and all its DATA; None, and nothing is sent, if something forbids it."""
-        size = len(data)
-        peer = self.peer
-        if (
-            size > peer.initial_window_size
-            or size > self.send_window
-            or size > peer.max_frame_size
-            or len(self.streams) >= peer.max_concurrent_streams
-            or self.has_failed
-            or not self.has_ids
-        ):
-            return None
-        block = self._encoder.encode(fields)
-        stream = self._new_stream()
-        self._send_block(stream.id, block, 0)
-        self._out += HEAD.pack(size << 8, END_STREAM, stream.id) + data
-        self._budgets.sent_data(1)
-        self.send_window -= size
-        stream.can_send = False
-        return stream
-
-    def _new_stream(self) -> Stream:
-        stream_id = self._next_id
-        self._next_id = stream_id + 2
-        stream = self.streams[stream_id] = Stream(stream_id, self.peer.initial_window_size, self._stream_window)
-        return stream
-
-    def send_headers(self, stream: Stream, fields: Fields, *, end: bool = False) -> None:
-        """Send a header block. Raises LocalProtocolError when this side has ended the stream."""
-        if not stream.can_send:
-            raise LocalProtocolError("headers after the end of the stream")
-        self._send_block(stream.id, self._encoder.encode(fields), END_STREAM if end else 0)
-        if end:
-            self._end_sending(stream)
-
-    def send_data(self, stream: Stream, data: bytes | memoryview, *, end: bool = False) -> None:
-        """Send DATA, no more than `room`. Raises LocalProtocolError for more, and after the end of the stream."""
-        size = len(data)
-        if not stream.can_send:
-            raise LocalProtocolError("DATA after the end of the stream")
-        if size and (size > stream.send_window or size > self.send_window):
-            raise LocalProtocolError("DATA beyond the peer's window")
-        stream.send_window -= size
-        self.send_window -= size
-        largest = self.peer.max_frame_size
-        out = self._out
-        if size <= largest:
-            out += HEAD.pack(size << 8, END_STREAM if end else 0, stream.id)
-            out += data
-            self._budgets.sent_data(1)
-        else:
-            view = memoryview(data)
-            for start in range(0, size, largest):
-                piece = view[start : start + largest]
-                is_last = start + largest >= size
-                out += HEAD.pack(len(piece) << 8, END_STREAM if end and is_last else 0, stream.id)
-                out += piece
-            self._budgets.sent_data(-(-size // largest))
-        if end:
-            self._end_sending(stream)
-
-    def reply(self, stream: Stream, head: Fields, data: bytes, tail: Fields) -> bool:
-        """Send a whole response: header block, DATA and trailers; False, and nothing is sent, if something forbids it.
-
-        Raises LocalProtocolError when this side has ended the stream.
-        """
-        if not stream.can_send:
-            raise LocalProtocolError("response after the end of the stream")
-        size = len(data)
-        if size > stream.send_window or size > self.send_window or size > self.peer.max_frame_size:
-            return False
-        stream.send_window -= size
-        self.send_window -= size
-        self._send_block(stream.id, self._encoder.encode(head), 0)
-        self._out += HEAD.pack(size << 8, 0, stream.id) + data
-        self._send_block(stream.id, self._encoder.encode(tail), END_STREAM)
-        self._budgets.sent_data(1)
-        self._end_sending(stream)
-        return True
-
-    def _send_block(self, stream_id: int, block: bytes, flags: int) -> None:
-        """HEADERS, and CONTINUATION where the block is longer than a frame (RFC 9113 §6.10). flags: END_STREAM or 0."""
-        size = len(block)
-        largest = self.peer.max_frame_size
-        if size <= largest:
-            self._out += HEAD.pack(size << 8 | wire.HEADERS, flags | END_HEADERS, stream_id) + block
-            return
-        kind = wire.HEADERS
-        for start in range(0, size, largest):
-            piece = block[start : start + largest]
-            if start + largest >= size:
-                flags |= END_HEADERS
-            self._out += HEAD.pack(len(piece) << 8 | kind, flags, stream_id) + piece
-            kind, flags = wire.CONTINUATION, 0
-
-    def _end_sending(self, stream: Stream) -> None:
-        stream.can_send = False
-        if not stream.can_receive:
-            self._finish(stream)
-
-    def _finish(self, stream: Stream) -> None:
-        """Both sides have ended it as they should."""
-        del self.streams[stream.id]
-        self._budgets.finished()
-
-    def reset(self, stream: Stream, code: int) -> None:
-        """End a stream at once by RST_STREAM; nothing happens when it is closed."""
-        if self.streams.pop(stream.id, None) is not None:
-            stream.can_send = stream.can_receive = False
-            self._out += wire.reset_frame(stream.id, code)
-            self._remember(stream.id)
-
-    def _remember(self, stream_id: int) -> None:
-        self._reset_ids[stream_id] = None
-        if len(self._reset_ids) > _REMEMBERED:
-            del self._reset_ids[next(iter(self._reset_ids))]
-
-    def release(self, stream: Stream) -> None:
-        """The work on a stream of the peer has ended: its place is free. To be called once for each."""
-        self.held -= 1
-
-    def consumed(self, stream: Stream, size: int) -> None:
-        """`size` bytes of received DATA were taken by the application: let the peer send as many more."""
-        if size < _SMALL:
-            budgets = self._budgets
-            if budgets.small_data:
-                budgets.small_data = max(0, budgets.small_data - _SMALL + size)
-        if stream.can_receive:
-            stream.unreturned += size
-            if stream.unreturned * 2 >= self._stream_window:
-                self._out += wire.window_update_frame(stream.id, stream.unreturned)
-                stream.receive_window += stream.unreturned
-                stream.unreturned = 0
-        self._unreturned += size
-        if self._receive_window + self._unreturned == self._connection_window:
-            self._budgets.small_data = 0  # all that came has been taken, in whatever pieces
-        if self._unreturned * 2 >= self._connection_window:
-            self._return()
-
-    def _return(self) -> None:
-        self._out += wire.window_update_frame(0, self._unreturned)
-        self._receive_window += self._unreturned
-        self._unreturned = 0
-
-    def ping(self, data: bytes) -> None:
-        """Send a PING with eight bytes of data; PingAcknowledged tells of the answer."""
-        self._out += wire.ping_frame(data)
-
-    def go_away(self, code: int, last_stream_id: int | None = None, debug: bytes = b"") -> None:
-        """Send GOAWAY; last_stream_id: by default the last stream that the peer opened. Open streams go on."""
-        last = self._highest_inbound if last_stream_id is None else last_stream_id
-        if self._goaway_sent is not None:
-            last = min(last, self._goaway_sent)  # it must not grow (RFC 9113 §6.8)
-        self._goaway_sent = last
-        self._out += wire.goaway_frame(last, code, debug)
 
     # ---------------------------------------------------------------- time
 
@@ -456,9 +197,10 @@ class Connection:
     def _read_rare(self, kind: int, stream_id: int, flags: int, payload: bytes) -> None:
         if not self.is_ready and (kind != wire.SETTINGS or flags & wire.ACK):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the first frame was not SETTINGS")
-        read = _READERS.get(kind)
-        if read is not None:  # frames of unknown types are ignored (RFC 9113 §5.5)
-            read(self, stream_id, flags, payload)
+        if kind == wire.CONTINUATION:
+            self._read_continuation(stream_id, flags, payload)
+        else:
+            self._read_control(kind, stream_id, flags, payload)
 
     def _read_whole(self, stream_id: int, data: bytes, begin: int, end: int) -> int:
         """Where a request or a response ends that lies here in one piece, after giving it out; else 0.
@@ -561,11 +303,11 @@ class Connection:
             if left < 0 or (ends and left):
                 self._drop(size)
                 raise StreamFault(ErrorCode.PROTOCOL_ERROR, "DATA is not as long as content-length says")
-        last = self._events[-1] if self._events and size < _SMALL else None
+        last = self._events[-1] if self._events and size < SMALL else None
         if isinstance(last, DataReceived) and last.stream is stream and len(last.data) < _MERGED:
             # Small pieces that came together are one: they cost no more than their bytes.
-            if last.size < _SMALL:
-                budgets.small_data = max(0, budgets.small_data - _SMALL + last.size)
+            if last.size < SMALL:
+                budgets.small_data = max(0, budgets.small_data - SMALL + last.size)
             last.data += data[begin:end]
             last.size += size
             last.ends = ends
@@ -577,7 +319,7 @@ class Connection:
             stream.can_receive = False
             if not stream.can_send:
                 self._finish(stream)
-        elif stored < _SMALL:
+        elif stored < SMALL:
             budgets.small(stored)
         elif budgets.small_data:
             budgets.small_data = max(0, budgets.small_data - size)
@@ -592,12 +334,6 @@ class Connection:
             raise StreamFault(ErrorCode.STREAM_CLOSED, "DATA after the end of the stream")
         self._check_not_open(stream_id, "DATA")
 
-    def _drop(self, size: int) -> None:
-        """DATA is thrown away: its room is given back here, since nobody else will."""
-        self._unreturned += size
-        if self._unreturned * 2 >= self._connection_window:
-            self._return()
-
     def _check_not_open(self, stream_id: int, what: str) -> None:
         """A frame on a stream that is not open: legal only where it may have been under way when we reset it."""
         if self._is_idle(stream_id):
@@ -606,13 +342,6 @@ class Connection:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"{what} on stream {stream_id}, which was passed over")
         if stream_id not in self._reset_ids:
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, f"{what} on closed stream {stream_id}")
-
-    def _is_idle(self, stream_id: int) -> bool:
-        if stream_id == 0:
-            return True
-        if stream_id % 2 == self.is_client:  # ours
-            return stream_id >= self._next_id
-        return stream_id > self._highest_inbound
 
     # ---------------------------------------------------------------- header blocks
 
@@ -626,7 +355,8 @@ class Connection:
             depends_on = UINT32.unpack_from(data, begin)[0] & LAST_STREAM_ID
             begin += 5
             if depends_on == stream_id:
-                self._decoder.decode(data[begin:end]) if flags & END_HEADERS else None
+                if flags & END_HEADERS:
+                    self._decoder.decode(data[begin:end])  # to keep the table as the peer has it
                 raise StreamFault(ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
         self._budgets.useful += end - begin
         if flags & END_HEADERS:
@@ -733,144 +463,6 @@ class Connection:
         if not self.is_client:
             self._budgets.reset(self._now)
 
-    # ---------------------------------------------------------------- the other frames
-
-    def _read_priority(self, stream_id: int, flags: int, payload: bytes) -> None:
-        if stream_id == 0:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0")
-        self._budgets.update()
-        if len(payload) != 5:
-            raise StreamFault(ErrorCode.FRAME_SIZE_ERROR, f"PRIORITY of {len(payload)} bytes")
-        if UINT32.unpack_from(payload)[0] & LAST_STREAM_ID == stream_id:
-            raise StreamFault(ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
-
-    def _read_reset(self, stream_id: int, flags: int, payload: bytes) -> None:
-        if len(payload) != 4:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"RST_STREAM of {len(payload)} bytes")
-        if self._is_idle(stream_id):
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"RST_STREAM on idle stream {stream_id}")
-        stream = self.streams.pop(stream_id, None)
-        if stream is None:
-            return
-        is_early = stream.can_send
-        stream.can_send = stream.can_receive = False
-        self._events.append(StreamReset(stream, UINT32.unpack(payload)[0], by_peer=True))
-        if is_early and not self.is_client:
-            self._budgets.reset(self._now)
-
-    def _read_settings(self, stream_id: int, flags: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
-        if flags & wire.ACK:
-            if payload:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "acknowledgement of SETTINGS with content")
-            self._settings_sent = None
-            return
-        if len(payload) % 6:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"SETTINGS of {len(payload)} bytes")
-        if len(payload) // 6 > self.config.max_settings:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many settings in a frame", b"too_many_settings")
-        self._budgets.settings(self._now)
-        peer = self.peer
-        for name, value in names.read_settings(payload, from_server=self.is_client):
-            if name == names.INITIAL_WINDOW_SIZE:
-                self._change_windows(value - peer.initial_window_size)
-                peer.initial_window_size = value
-            elif name == names.MAX_FRAME_SIZE:
-                peer.max_frame_size = value
-            elif name == names.MAX_CONCURRENT_STREAMS:
-                peer.max_concurrent_streams = value
-            elif name == names.HEADER_TABLE_SIZE:
-                peer.header_table_size = value
-                self._encoder.limit_table(value)
-            elif name == names.MAX_HEADER_LIST_SIZE:
-                peer.max_header_list_size = value
-        self._answer(wire.settings_frame((), ack=True))
-        self.is_ready = True
-        self._events.append(SettingsReceived())
-
-    def _change_windows(self, change: int) -> None:
-        for stream in self.streams.values():
-            stream.send_window += change
-            if stream.send_window > LARGEST_WINDOW:
-                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "SETTINGS_INITIAL_WINDOW_SIZE overflows a window")
-        if change > 0 and self._is_blocked:
-            self._events.append(WindowOpened(None))
-
-    def _answer(self, frame: bytes) -> None:
-        self._answers += 1
-        if self._answers > self.config.max_queued_answers:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "the peer does not read our answers", b"too_many_pings")
-        self._out += frame
-
-    def _read_push(self, stream_id: int, flags: int, payload: bytes) -> None:
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE, which nobody may send here")
-
-    def _read_ping(self, stream_id: int, flags: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PING on a stream")
-        if len(payload) != 8:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"PING of {len(payload)} bytes")
-        if not flags & wire.ACK:
-            if not self.is_client:  # servers may test an idle connection as often as they like (gRFC A9)
-                self._budgets.ping(self._now, has_streams=bool(self.streams))
-            self._answer(wire.ping_frame(payload, ack=True))
-        elif payload != PROBE:
-            self._events.append(PingAcknowledged(payload))
-        elif self._probe is not None and (window := self._probe.answered()) is not None:
-            self._grow(window)
-
-    def _grow(self, window: int) -> None:
-        """Let the receive windows of streams be `window`, and the connection's hold a few of them."""
-        change = window - self._stream_window
-        self._stream_window = window
-        self._out += wire.settings_frame([(names.INITIAL_WINDOW_SIZE, window)])
-        self._settings_sent = self._now
-        for stream in self.streams.values():
-            stream.receive_window += change
-        whole = max(self._connection_window, min(4 * window, 2 * self.config.largest_window, LARGEST_WINDOW))
-        if whole > self._connection_window:
-            self._out += wire.window_update_frame(0, whole - self._connection_window)
-            self._receive_window += whole - self._connection_window
-            self._connection_window = whole
-
-    def _read_goaway(self, stream_id: int, flags: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
-        if len(payload) < 8:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"GOAWAY of {len(payload)} bytes")
-        last, code = UINT32.unpack_from(payload)[0] & LAST_STREAM_ID, UINT32.unpack_from(payload, 4)[0]
-        self._events.append(GoAwayReceived(last, code, payload[8:]))
-
-    def _read_window_update(self, stream_id: int, flags: int, payload: bytes) -> None:
-        if len(payload) != 4:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"WINDOW_UPDATE of {len(payload)} bytes")
-        increment = UINT32.unpack(payload)[0] & LAST_STREAM_ID
-        self._budgets.update()
-        if stream_id == 0:
-            if not increment:
-                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
-            self.send_window += increment
-            if self.send_window > LARGEST_WINDOW:
-                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "WINDOW_UPDATE overflows the connection's window")
-            if self._is_blocked and self.send_window > 0:
-                self._is_blocked = False
-                self._events.append(WindowOpened(None))
-            return
-        stream = self.streams.get(stream_id)
-        if stream is None:
-            if self._is_idle(stream_id):
-                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"WINDOW_UPDATE on idle stream {stream_id}")
-            return
-        if not increment:
-            raise StreamFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
-        stream.send_window += increment
-        if stream.send_window > LARGEST_WINDOW:
-            raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR, "WINDOW_UPDATE overflows the stream's window")
-        if stream.is_blocked and stream.send_window > 0:
-            stream.is_blocked = False
-            self._events.append(WindowOpened(stream))
-
 
 def _unpad(data: bytes, begin: int, end: int) -> tuple[int, int]:
     """Where the content of a padded frame begins and ends (RFC 9113 §6.1)."""
@@ -880,15 +472,3 @@ def _unpad(data: bytes, begin: int, end: int) -> tuple[int, int]:
     if begin + 1 + padding > end:
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "padding is longer than the frame")
     return begin + 1, end - padding
-
-
-_READERS: dict[int, Callable[[Connection, int, int, bytes], None]] = {
-    wire.PRIORITY: Connection._read_priority,
-    wire.RST_STREAM: Connection._read_reset,
-    wire.SETTINGS: Connection._read_settings,
-    wire.PUSH_PROMISE: Connection._read_push,
-    wire.PING: Connection._read_ping,
-    wire.GOAWAY: Connection._read_goaway,
-    wire.WINDOW_UPDATE: Connection._read_window_update,
-    wire.CONTINUATION: Connection._read_continuation,
-}
