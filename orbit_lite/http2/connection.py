@@ -447,7 +447,7 @@ class Connection(ControlSide):
                 raise StreamFault(ErrorCode.PROTOCOL_ERROR, "DATA is not as long as content-length says")
             stream.can_receive = False
         self.held += 1
-        self._events.append(HeadersReceived(stream, block, ends))
+        self._events.append(HeadersReceived(stream, block, ends, opens=True))
 
     def _fault(self, stream_id: int, fault: StreamFault) -> None:
         """End a stream for what the peer did on it."""

@@ -26,14 +26,18 @@ __all__ = [
 
 
 class HeadersReceived:
-    """A request's, response's or trailers' header block, no interim response. ends: nothing follows from the peer."""
+    """A request's, response's or trailers' header block, no interim response.
 
-    __slots__ = ("block", "ends", "stream")
+    ends: nothing follows from the peer. opens: it is a request, and the stream is new.
+    """
 
-    def __init__(self, stream: Stream, block: HeaderBlock, ends: bool) -> None:
+    __slots__ = ("block", "ends", "opens", "stream")
+
+    def __init__(self, stream: Stream, block: HeaderBlock, ends: bool, *, opens: bool = False) -> None:
         self.stream = stream
         self.block = block
         self.ends = ends
+        self.opens = opens
 
 
 class RequestReceived:

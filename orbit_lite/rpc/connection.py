@@ -15,7 +15,6 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
@@ -28,16 +27,17 @@ from orbit_lite.http2.connection import Connection as Http2
 from orbit_lite.http2.errors import ErrorCode
 from orbit_lite.http2.streams import Stream as Http2Stream
 from orbit_lite.rpc.context import Peer
+from orbit_lite.rpc.keepalive import KeepAlive
 from orbit_lite.rpc.metadata import Headers
 from orbit_lite.rpc.stream import ConnectionEnded, Stream
+from orbit_lite.rpc.waiting import Backlog, Places
 
 __all__ = ["Connection", "ConnectionSettings"]
 
 log = logging.getLogger("orbit_lite.rpc")
 
 OUTPUT_LIMIT = 4 << 20
-#: Bytes of messages that wait for a peer that takes nothing; above it, no further ones are made.
-HELD_LIMIT = 4 << 20
+BACKLOG_LIMIT = 4 << 20
 TOO_MANY_PINGS = b"too_many_pings"
 #: Seconds between the two GOAWAYs of a retirement: longer than a round trip, so that no stream crosses the second.
 RETIREMENT = 0.5
@@ -86,21 +86,18 @@ class Connection(asyncio.Protocol):
         self._turn: asyncio.Handle | None = None
         self._has_flushed = False
         self._unsent = 0
-        self._held = 0  # bytes of messages that wait for room …
-        self._holders: list[asyncio.Future[None]] = []  # … and those who wait to make more of them
+        self._backlog = Backlog(self.loop, BACKLOG_LIMIT)
         self._ready: asyncio.Future[None] = self.loop.create_future()
         self._closed: asyncio.Future[None] = self.loop.create_future()
-        self._places: deque[asyncio.Future[None]] = deque()
-        self._offers = 0  # places that were offered to waiters and not taken yet
+        self._places = Places(self.loop, self._free_places)
         self._last_received = self.idle_since
+        self._keep_alive: KeepAlive | None = None
         self._more: asyncio.Handle | None = None
         self.is_retiring = False
         #: Something was answered here.
         self.was_useful = False
         self._retirement: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._alive_timer: asyncio.TimerHandle | None = None
-        self._ping_timer: asyncio.TimerHandle | None = None
 
     # ---------------------------------------------------------------- state
 
@@ -161,13 +158,19 @@ class Connection(asyncio.Protocol):
         self.flush()
         self._watch()
         if self.settings.keep_alive_interval is not None:
-            self._alive_timer = self.loop.call_later(self.settings.keep_alive_interval, self._keep_alive)
+            self._keep_alive = KeepAlive(
+                self.loop,
+                interval=self.settings.keep_alive_interval,
+                timeout=self.settings.keep_alive_timeout,
+                ping=self._ping,
+                is_wanted=lambda: bool(self.streams) or not self.settings.client,  # a client only while calls are open
+                give_up=lambda reason: self._end(reason, abort=True),
+            )
 
     def data_received(self, data: bytes) -> None:
         now = self._last_received = self.loop.time()
-        if self._ping_timer is not None:  # any sign of life will do (gRFC A8)
-            self._ping_timer.cancel()
-            self._ping_timer = None
+        if self._keep_alive is not None:
+            self._keep_alive.heard(now)
         if self.ended is None:
             self._receive(data, now)
 
@@ -199,9 +202,16 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
 
     def eof_received(self) -> None:
+        self._read_rest()
         self._end("the peer closed the connection")
 
+    def _read_rest(self) -> None:
+        """What arrived before the end counts, also what was left for a later turn."""
+        while self.h2.has_more and self.ended is None:
+            self._receive(b"", self.loop.time())
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._read_rest()
         self._end("the connection was lost" + (f": {exc}" if exc is not None else ""))
         if not self._closed.done():
             self._closed.set_result(None)
@@ -257,32 +267,16 @@ class Connection(asyncio.Protocol):
     @property
     def is_congested(self) -> bool:
         """Whether so much waits to be sent that no further message should be made."""
-        return self._held >= HELD_LIMIT
+        return self._backlog.is_full
 
     async def wait_until_clear(self) -> None:
         """Until the connection is congested no more, or has ended."""
-        while self.is_congested and self.ended is None:
-            waiter = self.loop.create_future()
-            self._holders.append(waiter)
-            try:
-                await waiter
-            except BaseException:  # cancelled
-                if waiter in self._holders:
-                    self._holders.remove(waiter)
-                raise
+        while self._backlog.is_full and self.ended is None:
+            await self._backlog.wait()
 
     def hold(self, size: int) -> None:
         """`size` more bytes of messages wait for room; negative: fewer."""
-        self._held += size
-        if self._holders and not self.is_congested:
-            self._wake_holders()
-
-    def _wake_holders(self) -> None:
-        """All of them: each looks again, when those before it have made their messages."""
-        for waiter in self._holders:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._holders.clear()
+        self._backlog.add(size)
 
     def give_back(self, stream: Http2Stream, size: int) -> None:
         """The reader took `size` bytes: let the peer send as many more."""
@@ -306,14 +300,13 @@ class Connection(asyncio.Protocol):
             self.h2.release(stream.h2)
         if not self.streams:
             self.idle_since = self._last_received
-        if self._places:
-            self._offer_places()
+        self._places.offer()
         if self.goaway is not None or self.is_retiring:
             self._end_if_idle()
 
     def open_at_once(self, headers: Headers, data: bytes) -> Stream | None:
         """Open a stream with a whole request, if nothing makes it wait; else None: use `open_stream`."""
-        if self.is_paused or self._places or self._offers or self.goaway is not None or self.ended is not None:
+        if self.is_paused or self._places.is_contended or self.goaway is not None or self.ended is not None:
             return None
         opened = self.h2.open_whole(headers, data)
         if opened is None:
@@ -328,10 +321,7 @@ class Connection(asyncio.Protocol):
         headers: asked for when they are sent, since they tell the time that is left; what it raises passes through.
         Raises ConnectionEnded with `processed` False: nothing was sent.
         """
-        was_offered = False
-        while self._free_places() <= 0 or (self._places and not was_offered):
-            await self._wait_for_place()
-            was_offered = True
+        await self._places.take()
         if self.ended is not None or self.goaway is not None:
             reason = self.ended.reason if self.ended is not None else self._goaway_text()
             raise ConnectionEnded(reason, processed=False)
@@ -342,7 +332,7 @@ class Connection(asyncio.Protocol):
         try:
             fields = headers()
         except Exception:
-            self._offer_places()  # the place was not used after all
+            self._places.offer()  # the place was not used after all
             raise
         opened = self.h2.open(fields, end=end)
         stream = self.streams[opened.id] = Stream(self, opened)
@@ -390,14 +380,9 @@ class Connection(asyncio.Protocol):
             reason = f"{reason}: {self._goaway_text()}"
         self.ended = ConnectionEnded(reason, by_us=code is ErrorCode.NO_ERROR, is_calm_asked=self.is_calm_asked)
         log.debug("= %s", self)
-        for timer in (
-            self._timer,
-            self._alive_timer,
-            self._ping_timer,
-            self._more,
-            self._turn,
-            self._retirement,
-        ):
+        if self._keep_alive is not None:
+            self._keep_alive.stop()
+        for timer in (self._timer, self._more, self._turn, self._retirement):
             if timer is not None:
                 timer.cancel()
         if not self._ready.done():
@@ -405,8 +390,8 @@ class Connection(asyncio.Protocol):
             self._ready.exception()  # whoever waits raises it; without a waiter nothing is lost but this connection
         for stream in list(self.streams.values()):
             stream.fail(self.ended)
-        self._offer_places()
-        self._wake_holders()
+        self._places.offer()
+        self._backlog.wake()
         if self._transport is not None:
             self._transport.abort() if abort else self._transport.close()
 
@@ -443,22 +428,20 @@ class Connection(asyncio.Protocol):
 
     def _headers(self, event: events.HeadersReceived) -> None:
         stream: Stream | None = event.stream.owner
-        if stream is None and not self.settings.client:
+        if event.opens:
             stream = self.streams[event.stream.id] = Stream(self, event.stream)
             stream.on_headers(event.block, event.ends)
             self._take(stream)
-        elif stream is not None:
+        elif stream is not None:  # else its owner has left, and nobody wants the trailers
             self.was_useful = True
             stream.on_headers(event.block, event.ends)
-            if event.ends and event.stream.id not in self.streams:
-                self._offer_places()
 
     def _process_rare(self, event: events.Event) -> None:
         match event:
             case events.StreamReset(stream=stream, code=code, by_peer=by_peer):
                 if stream.owner is not None:
                     stream.owner.on_reset(code, by_peer=by_peer)
-                self._offer_places()
+                self._places.offer()
             case events.WindowOpened(stream=None):
                 self._progress()
             case events.WindowOpened(stream=stream) if stream is not None and stream.owner is not None:
@@ -481,7 +464,7 @@ class Connection(asyncio.Protocol):
     def _goaway(self, event: events.GoAwayReceived) -> None:
         log.debug("< GOAWAY %s from %s", ErrorCode.name_of(event.code), self.peer)
         self.goaway = event
-        self._offer_places()
+        self._places.offer()
         for stream in list(self.streams.values()):
             if self.settings.client and stream.h2.id > event.last_stream_id:
                 stream.fail(ConnectionEnded(self._goaway_text(), processed=False, is_calm_asked=self.is_calm_asked))
@@ -505,37 +488,13 @@ class Connection(asyncio.Protocol):
     def _progress(self) -> None:
         for stream in self.streams.values():
             stream.on_progress()
-        self._offer_places()
+        self._places.offer()
 
     def _free_places(self) -> int:
         """Streams that may be opened now; without end when the connection has ended, so that nobody waits for it."""
         if self.ended is not None or self.goaway is not None:
             return LAST_STREAM_ID
-        return 0 if self.is_paused else self.h2.free_streams - self._offers
-
-    async def _wait_for_place(self) -> None:
-        """First come, first served: an offered place is taken at once or passed on."""
-        place = self.loop.create_future()
-        self._places.append(place)
-        try:
-            await place
-        except BaseException:  # cancelled, or closed as a coroutine
-            if place.done() and not place.cancelled():
-                self._offers -= 1
-                self._offer_places()
-            elif place in self._places:
-                self._places.remove(place)
-            raise
-        self._offers -= 1
-
-    def _offer_places(self) -> None:
-        free = self._free_places()
-        while self._places and free > 0:
-            place = self._places.popleft()
-            if not place.done():
-                place.set_result(None)
-                self._offers += 1
-                free -= 1
+        return 0 if self.is_paused else self.h2.free_streams
 
     # ---------------------------------------------------------------- timers
 
@@ -551,20 +510,9 @@ class Connection(asyncio.Protocol):
         if self.ended is None:
             self._watch()
 
-    def _keep_alive(self) -> None:
-        """PING a connection that has been silent; a client only while calls are open (gRFC A8)."""
-        interval = cast(float, self.settings.keep_alive_interval)
-        wait = interval - (self.loop.time() - self._last_received)
-        if wait <= 0:
-            wait = interval
-            if (self.streams or not self.settings.client) and self._ping_timer is None:
-                self.h2.ping(b"orbitlit")
-                self.flush()
-                self._ping_timer = self.loop.call_later(self.settings.keep_alive_timeout, self._no_answer)
-        self._alive_timer = self.loop.call_later(wait, self._keep_alive)
-
-    def _no_answer(self) -> None:
-        self._end(f"the peer did not answer a PING within {self.settings.keep_alive_timeout:g} s", abort=True)
+    def _ping(self) -> None:
+        self.h2.ping(b"orbitlit")
+        self.flush()
 
     def _explain(self, reason: str) -> str:
         return f"the peer broke the HTTP/2 protocol: {quote(reason)}" if self.h2.is_ready else reason

@@ -34,6 +34,7 @@ SHELLS = {
     "orbit_lite.rpc.failures",
     "orbit_lite.rpc.handover",
     "orbit_lite.rpc.interceptors",
+    "orbit_lite.rpc.keepalive",
     "orbit_lite.rpc.pool",
     "orbit_lite.rpc.pool_endpoint",
     "orbit_lite.rpc.pooled_channel",
@@ -43,6 +44,7 @@ SHELLS = {
     "orbit_lite.rpc.stream",
     "orbit_lite.rpc.timers",
     "orbit_lite.rpc.unary",
+    "orbit_lite.rpc.waiting",
     "orbit_lite.rpc.workers",
 }
 

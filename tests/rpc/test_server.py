@@ -729,3 +729,17 @@ async def test_the_context_in_which_a_server_was_started_does_not_bind_its_handl
     async with served.call() as call:
         await call.send_message(StringValue(""))
         assert await call.recv_message() == StringValue("None")
+
+
+async def test_trailers_of_a_request_that_was_refused_are_no_request(serve: Serve, raw_client: RawClient) -> None:
+    """They come in the same read, when nobody owns the stream any more."""
+    served = await serve(echo_one)
+    peer = await raw_client(served.server)
+    for stream_id in range(1, 9, 2):  # repeated, so that the blocks are remembered too
+        peer.headers(stream_id, changed(":path", "/test.Echo/Nothing"))
+        peer.data(stream_id, b"\0\0\0\0\0")
+        peer.headers(stream_id, [("x-checksum", "1")], end=True)
+        answer = await peer.next(HeadersFrame, stream_id)
+        assert dict(answer.fields)["grpc-status"] == "12"
+    assert await served.unary("still there") == "still there"
+    assert served.server.connections == 2
