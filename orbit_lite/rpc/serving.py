@@ -161,7 +161,7 @@ class ServerCall(Generic[Q, R]):
         """Send the head of the response now; otherwise the first message does it. Raises MetadataError."""
         headers = response_headers(metadata, packed=self._packed)
         async with self._sending:
-            if self._head_sent:
+            if self._head_sent or self._sent:
                 raise Internal("initial metadata was sent already")
             self._send_head(headers)
 

@@ -200,3 +200,19 @@ async def test_an_error_after_replies_comes_after_them(serve: Serve) -> None:
         assert [(await call.recv_message()).value for _ in range(3)] == ["0", "1", "2"]
         with pytest.raises(Internal, match="broken off"):
             await call.recv_message()
+
+
+async def test_metadata_after_the_reply_is_too_late(serve: Serve) -> None:
+    """Also while the reply waits to leave with its status."""
+    told: list[str] = []
+
+    async def handler(stream: Any) -> None:
+        await stream.send_message(StringValue("x"))
+        try:
+            await stream.send_initial_metadata(metadata={"late": "1"})
+        except Internal as error:
+            told.append(error.message)
+
+    served = await serve(handler)
+    assert await served.unary("q") == "x"
+    assert told == ["initial metadata was sent already"]
