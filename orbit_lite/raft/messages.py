@@ -241,8 +241,9 @@ class Outgoing:
     """A request to send to a node.
 
     round: the leader's heartbeat round in which it was made. It does not travel; an answer to it proves that its
-    receiver took us for the leader after the round began (thesis 6.4). transfer: a VoteRequest that the leader asked for
-    with TimeoutNow; its receivers grant it although they hear the leader (thesis 4.2.3). It travels beside the request.
+    receiver took us for the leader after the round began (thesis 6.4). transfer: a VoteRequest that the leader asked
+    for with TimeoutNow; who gets it may grant it although it hears the leader (thesis 4.2.3). It travels beside the
+    request.
     """
 
     to: NodeId

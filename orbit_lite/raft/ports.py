@@ -80,8 +80,8 @@ class LogStore(Protocol):
 
         entries replace all at and behind entries[0].index and must join what is stored. chunk must continue the
         incoming snapshot of its meta, or start one at offset 0, which drops any other. install: the incoming snapshot
-        is complete and takes the place of the old one and of the whole log; before that its size and checksum are checked,
-        and False is returned when they are wrong: the snapshot is dropped, the rest is written.
+        is complete and takes the place of the old one and of the whole log; before that its size and checksum are
+        checked, and False is returned when they are wrong: the snapshot is dropped, the rest is written.
         """
         ...
 
