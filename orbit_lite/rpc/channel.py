@@ -13,9 +13,9 @@ import platform
 import ssl as tls
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 from grpclib.const import Cardinality as GrpclibCardinality
 
@@ -145,7 +145,7 @@ class Channel:
             call.wait_for_ready = True
         return call
 
-    async def unary_unary(
+    def unary_unary(
         self,
         name: str,
         request: object,
@@ -154,7 +154,7 @@ class Channel:
         timeout: float | None = None,
         deadline: object | None = None,
         metadata: MetadataLike | Metadata | None = None,
-    ) -> R:
+    ) -> Coroutine[Any, Any, R]:
         """The reply of a unary call; arguments and errors are those of `request` and its call. Stubs come here."""
         method = method_of(name, UNARY, type(request), reply_type)
         if deadline is not None:
@@ -162,12 +162,13 @@ class Channel:
             timeout = left if timeout is None else min(timeout, left)
         elif timeout is None:
             timeout = self.config.request_timeout
-        return cast(R, await reply_of(self, method, request, timeout, as_metadata(metadata)))
+        reply: Coroutine[Any, Any, Any] = reply_of(self, method, request, timeout, as_metadata(metadata))
+        return reply
 
     def open_at_once(self, headers: Headers, data: bytes) -> Stream | None:
         """For calls: a stream with a whole request on it, unless something makes it wait: then use `open_stream`."""
         connection = self._connection
-        return connection.open_at_once(headers, data) if connection is not None and connection.is_open else None
+        return None if connection is None else connection.open_at_once(headers, data)
 
     async def open_stream(self, headers: Callable[[], Headers], *, end: bool) -> Stream:
         """For calls: a stream on a live connection, dialling if need be. Raises ConnectError and ConnectionEnded."""

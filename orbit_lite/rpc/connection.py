@@ -30,6 +30,7 @@ from orbit_lite.rpc.context import Peer
 from orbit_lite.rpc.keepalive import KeepAlive
 from orbit_lite.rpc.metadata import Headers
 from orbit_lite.rpc.stream import ConnectionEnded, Stream
+from orbit_lite.rpc.timers import Expiry
 from orbit_lite.rpc.waiting import Backlog, Places
 
 __all__ = ["Connection", "ConnectionSettings"]
@@ -90,6 +91,8 @@ class Connection(asyncio.Protocol):
         self._ready: asyncio.Future[None] = self.loop.create_future()
         self._closed: asyncio.Future[None] = self.loop.create_future()
         self._places = Places(self.loop, self._free_places)
+        #: The deadlines of streams.
+        self.expiry = Expiry(self.loop, self.streams.values)
         self._last_received = self.idle_since
         self._keep_alive: KeepAlive | None = None
         self._more: asyncio.Handle | None = None
@@ -246,8 +249,11 @@ class Connection(asyncio.Protocol):
 
     def sent(self) -> None:
         """A call has put something into the output."""
-        if self._reading:
-            return  # it is flushed when all that was read has been answered
+        if self._reading:  # the rest is flushed when all that was read has been answered
+            self._unsent += 1
+            if self._unsent >= BATCH:
+                self.flush()
+            return
         if self._turn is None:
             self._turn = self.loop.call_soon(self._end_turn)
             self._has_flushed = False
@@ -382,6 +388,7 @@ class Connection(asyncio.Protocol):
         log.debug("= %s", self)
         if self._keep_alive is not None:
             self._keep_alive.stop()
+        self.expiry.stop()
         for timer in (self._timer, self._more, self._turn, self._retirement):
             if timer is not None:
                 timer.cancel()

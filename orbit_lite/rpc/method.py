@@ -6,17 +6,17 @@ A betterproto class goes through the library's codec; any other class says how i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import betterproto
 
 from orbit_lite import codec
 from orbit_lite.errors import SerializationError
 
-__all__ = ["Cardinality", "Method"]
+__all__ = ["Cardinality", "Method", "wrapped_method"]
 
 
 class Cardinality(Hashable, Protocol):
@@ -65,6 +65,22 @@ def _remembered(path: str, cardinality: Cardinality, request_type: type, reply_t
 
 #: As `Method.of`.
 method_of: Callable[[str, Cardinality, type, type], Method] = _remembered
+
+
+def wrapped_method(handler: Callable[..., object]) -> Callable[[Any], Awaitable[Any]] | None:
+    """Of the unary handler that betterproto makes around a service's method: the method itself, else None.
+
+    Such a handler `__rpc_name` receives the request, awaits `self.name(request)` and sends what it gives, and the names
+    that it refers to prove that it does nothing else. A server that does the same itself saves three coroutines a call.
+    """
+    name = getattr(handler, "__name__", "")
+    code = getattr(handler, "__code__", None)
+    service = getattr(handler, "__self__", None)
+    method = name.removeprefix("__rpc_")
+    if code is None or method == name or code.co_names != ("recv_message", method, "send_message"):
+        return None
+    found: Callable[[Any], Awaitable[Any]] | None = getattr(service, method, None)
+    return found
 
 
 def encode(message: object, message_type: type) -> bytes:

@@ -30,11 +30,12 @@ from orbit_lite.rpc.call import RESPONSE_HEAD, HttpRefusal, RequestHead, StatusR
 from orbit_lite.rpc.config import ServerConfig
 from orbit_lite.rpc.connection import Connection, ConnectionSettings
 from orbit_lite.rpc.context import CallContext, enter_call
+from orbit_lite.rpc.eager import ParkedTask
 from orbit_lite.rpc.errors import EXECUTED_METADATA, StatusReply
 from orbit_lite.rpc.failures import status_of
 from orbit_lite.rpc.interceptors import Interceptor
 from orbit_lite.rpc.metadata import Headers
-from orbit_lite.rpc.method import Cardinality, Method
+from orbit_lite.rpc.method import Cardinality, Method, wrapped_method
 from orbit_lite.rpc.serving import ServerCall
 from orbit_lite.rpc.stream import Stream
 from orbit_lite.rpc.timers import Timers
@@ -82,6 +83,7 @@ class DrainResult:
 class _Route:
     method: Method
     func: Callable[[ServerCall[Any, Any]], Awaitable[None]]
+    direct: Callable[[Any], Awaitable[Any]] | None = None
 
 
 class Server:
@@ -124,13 +126,14 @@ class Server:
         self._packed = self.config.compression is not None
         self._upkeep = Upkeep(self.config)
         self._look: asyncio.TimerHandle | None = None
+        self._parked: ParkedTask | None = None
 
     def _add(self, mapping: Mapping[str, Handler]) -> None:
         for path, handler in mapping.items():
             if path in self._routes:
                 raise ConfigurationError(f"method {path} is served by two handlers")
             method = Method.of(path, handler.cardinality, handler.request_type, handler.reply_type)
-            self._routes[path] = _Route(method, handler.func)
+            self._routes[path] = _Route(method, handler.func, wrapped_method(handler.func) if method.is_unary else None)
 
     # ---------------------------------------------------------------- state
 
@@ -273,27 +276,39 @@ class Server:
         stream.release()
 
     def _start(self, stream: Stream, head: RequestHead) -> None:
+        """Run the handler: its first step here and now, if its request is complete, the rest in a task of its own."""
         route = self._routes[head.path]
         call: ServerCall[Any, Any] = ServerCall(stream, route.method, head, self._max_size, packed=self._packed)
-        call.task = task = stream.loop.create_task(self._serve(call, route))
-        self._calls[task] = call
         call.on_abandoned(self._cancel_call)
+        parked = self._parked
+        if stream.receive_ended and parked is not None and parked.is_ready:
+            call.task = parked.task
+            self._calls[parked.task] = call
+            if parked.run(self._serve(call, route)):
+                return
+            parked = None
+        else:
+            call.task = task = stream.loop.create_task(self._serve(call, route))
+            self._calls[task] = call
+        if parked is None or parked.task.done():
+            self._parked = ParkedTask(stream.loop)
+        if call.deadline is not None and not call.is_over:
+            wheel = self._wheel
+            if wheel is None:
+                wheel = self._wheel = Timers(stream.loop)
+            call.timer = wheel.start(call.deadline.at, call.expire)
 
     async def _serve(self, call: ServerCall[Any, Any], route: _Route) -> None:
-        """Run a call's handler, in a task of its own."""
+        """Run a call's handler, and end the call by what becomes of it."""
         call.has_begun = True
-        deadline = call.deadline
         try:
-            enter_call(call, deadline)
-            if deadline is not None:
-                timers = self._wheel
-                if timers is None:
-                    timers = self._wheel = Timers(asyncio.get_running_loop())
-                call.timer = timers.start(deadline.at, call.expire)
+            enter_call(call, call.deadline)
             if self._guard is not None:
                 self._guard(call.context)
             if self._interceptors:
                 await self._intercepted(call, route)
+            elif route.direct is not None:
+                await call.answer_with(route.direct)
             else:
                 await route.func(call)
             if not call.finish_at_once():
@@ -371,12 +386,16 @@ class Server:
         self._end_calls(list(self._calls), "the server is shutting down")
         for connection in list(self._connections):
             connection.close("the server was closed")
+        if self._parked is not None and self._parked.task not in self._calls:
+            self._parked.task.cancel()
         self._closed.set()
 
     async def wait_closed(self) -> None:
         """Until everything of the server has ended; not longer than cancel_grace and about a second after `close`."""
         await self._closed.wait()
         await self._wait_for(set(self._calls))
+        if self._parked is not None:
+            await asyncio.wait([self._parked.task])
         if self._connections:
             waits = [asyncio.ensure_future(connection.wait_closed()) for connection in self._connections]
             await asyncio.wait(waits, timeout=CLOSE_GRACE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cached_property
 from typing import Any, Generic, TypeVar, cast
 
@@ -21,7 +21,7 @@ from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.errors import Cancelled, Internal, StatusReply
 from orbit_lite.rpc.framing import MessageReader, frame_message
 from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike
-from orbit_lite.rpc.method import Method, decoder
+from orbit_lite.rpc.method import Method, decoder, encoder
 from orbit_lite.rpc.status import ErrorCode
 from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset, unpack
 from orbit_lite.rpc.timers import Timer
@@ -109,11 +109,8 @@ class ServerCall(Generic[Q, R]):
         cut off or cannot be decoded, ResourceExhausted over the size limit: errors that may leave the handler, since
         they are what the caller is to be told.
         """
-        if not self.method.client_streaming and not self._received:
-            whole = self._stream.take_whole(self._max_size)
-            if whole is not None:
-                self._received = 1
-                return self._read(whole)
+        if (whole := self._take_whole()) is not None:
+            return self._read(whole)
         message = await self._next()
         if not self.method.client_streaming:
             if message is None:
@@ -126,6 +123,15 @@ class ServerCall(Generic[Q, R]):
             return None
         self._received += 1
         return self._read(message)
+
+    def _take_whole(self) -> bytes | None:
+        """The request of a unary call, if all of it is here and was not taken yet."""
+        if self.method.client_streaming or self._received:
+            return None
+        whole = self._stream.take_whole(self._max_size)
+        if whole is not None:
+            self._received = 1
+        return whole
 
     def _read(self, message: bytes) -> Q:
         try:
@@ -173,12 +179,10 @@ class ServerCall(Generic[Q, R]):
         """
         if self._stream.is_congested:
             await self._stream.wait_until_clear()
-        framed = frame_message(self.method.encode_reply(message), self._max_size, packed=self._packed)
         if not (self.method.server_streaming or self._head_sent or self._sent or self.is_over):
-            # The caller can do nothing with the reply before it has the status: both leave together.
-            self._sent = 1
-            self._reply = framed
+            self._hold(message)
             return
+        framed = self._frame(message)
         async with self._sending:
             if self._sent and not self.method.server_streaming:
                 raise Internal("second reply to a unary call")
@@ -190,6 +194,14 @@ class ServerCall(Generic[Q, R]):
                 await self._stream.send_data(framed)
             except _BROKEN as error:
                 raise self._over() from error
+
+    def _frame(self, message: R) -> bytes:
+        return frame_message(encoder(self.method.reply_type)(message), self._max_size, packed=self._packed)
+
+    def _hold(self, message: R) -> None:
+        """Keep a unary reply: the caller can do nothing with it before it has the status, so both leave together."""
+        self._reply = self._frame(message)
+        self._sent = 1
 
     async def send_trailing_metadata(
         self,
@@ -283,6 +295,15 @@ class ServerCall(Generic[Q, R]):
             pass  # the peer is gone; there is nobody to tell
         self.status = Status.OK
         return True
+
+    async def answer_with(self, method: Callable[[Q], Awaitable[R]]) -> None:
+        """Do what a handler does around a plain unary method: receive, await the method, send."""
+        whole = self._take_whole()
+        reply = await method(cast(Q, await self.recv_message()) if whole is None else self._read(whole))
+        if self._stream.is_congested or self._head_sent or self._sent or self.is_over:
+            await self.send_message(reply)
+        else:
+            self._hold(reply)
 
     async def flush_reply(self) -> None:
         """Send a reply that was to go with its status, waiting while the peer's flow control says so."""

@@ -82,6 +82,7 @@ class Stream:
         "_has_body",
         "_send_ended",
         "_waiters",
+        "expires",
         "failure",
         "h2",
         "head",
@@ -104,6 +105,8 @@ class Stream:
         self.head: HeaderBlock | None = None
         self.tail: HeaderBlock | None = None
         self.receive_ended = False
+        #: When `expire` is called, see `expire_at`.
+        self.expires: float | None = None
         self.failure: Exception | None = None
         #: Called once when the stream fails, for an owner that does not wait on the stream itself.
         self.on_failure: Callable[[], None] | None = None
@@ -340,6 +343,15 @@ class Stream:
         if self.failure is None:
             self.fail(failure or StreamReset(code, by_peer=False))
 
+    def expire_at(self, when: float) -> None:
+        """Reset the stream at this time of the event loop's, unless all of the peer's message is here by then."""
+        self._connection.expiry.add(self, when)
+
+    def expire(self) -> None:
+        """The time has come."""
+        if not self.receive_ended:
+            self.reset(ErrorCode.CANCEL)
+
     def release(self) -> None:
         """The owner is done: forget the stream, give its room back, free its place among the concurrent ones."""
         self.on_failure = None
@@ -359,6 +371,17 @@ class Stream:
         if self._send_ended or (self.receive_ended and self._connection.settings.client):
             # A response that is complete wants no more of the request.
             raise StreamReset(ErrorCode.NO_ERROR, by_peer=True)
+        if not self.h2.can_send:  # reset, of which we are about to be told
+            raise StreamReset(ErrorCode.CANCEL, by_peer=True)
+
+    def change(self) -> asyncio.Future[None]:
+        """To be awaited: ends with the next change. For an owner that gives the stream up when it is cancelled."""
+        waiter = self._connection.loop.create_future()
+        if self.failure is not None:
+            waiter.set_result(None)
+        else:
+            self._waiters.append(waiter)
+        return waiter
 
     async def wait(self) -> None:
         """Until something changes. Raises what ended the stream."""

@@ -7,9 +7,11 @@ nothing: an entry in a dictionary instead of two operations on the loop's heap.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
-__all__ = ["Timer", "Timers"]
+__all__ = ["Expiry", "Timer", "Timers"]
 
 #: Seconds that a callback may come late; never early.
 TICK = 0.01
@@ -93,6 +95,57 @@ class Timers:
             bucket.clear()
         if self._buckets:
             self._arm(min(self._buckets))
+
+
+class Expiring(Protocol):
+    """What has a deadline: `expires`, in the loop's time, None = never; `expire` is called when it has passed."""
+
+    expires: float | None
+
+    def expire(self) -> None: ...
+
+
+class Expiry:
+    """Deadlines that are not even written down here: all that are open are looked at when the first may be due.
+
+    For what is short-lived, numerous and hardly ever late. open: gives those, and forgets them when they are done with.
+    """
+
+    __slots__ = ("_handle", "_loop", "_next", "_open")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, open_now: Callable[[], Iterable[Expiring]]) -> None:
+        self._loop = loop
+        self._open = open_now
+        self._next = math.inf
+        self._handle: asyncio.TimerHandle | None = None
+
+    def add(self, one: Expiring, when: float) -> None:
+        """From now on `one` has a deadline. It is called at `when` or up to TICK later."""
+        one.expires = when
+        if when < self._next:
+            self.stop()
+            self._next = when
+            self._handle = self._loop.call_at(when + TICK, self._look)
+
+    def stop(self) -> None:
+        """Nothing expires any more."""
+        self._next = math.inf
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _look(self) -> None:
+        self.stop()
+        now = self._loop.time()
+        for one in list(self._open()):
+            when = one.expires
+            if when is None:
+                continue
+            if when <= now:
+                one.expires = None
+                one.expire()
+            else:
+                self.add(one, when)
 
 
 def _nothing() -> None:

@@ -7,8 +7,6 @@ there.
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from orbit_lite.errors import OrbitError, Status
 from orbit_lite.http2.errors import ErrorCode
 from orbit_lite.rpc.call import read_outcome, read_response
@@ -17,22 +15,9 @@ from orbit_lite.rpc.deadline import Deadline, current_deadline
 from orbit_lite.rpc.framing import frame_message
 from orbit_lite.rpc.metadata import NOTHING, Metadata
 from orbit_lite.rpc.method import Method, decoder, encoder
-from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset
+from orbit_lite.rpc.stream import Stream
 
 __all__ = ["reply_of"]
-
-
-class _Late:
-    """Ends a stream whose deadline has passed."""
-
-    __slots__ = ("_stream",)
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-
-    def __call__(self) -> None:
-        if not self._stream.receive_ended:
-            self._stream.reset(ErrorCode.CANCEL)
 
 
 async def reply_of(
@@ -42,8 +27,7 @@ async def reply_of(
 
     Raises what ClientCall raises.
     """
-    timers = channel.timers()
-    now = timers.loop.time()
+    now = channel.timers().loop.time()
     at = now + timeout
     outer = current_deadline()
     if outer is not None and outer.at < at:
@@ -58,20 +42,18 @@ async def reply_of(
     if stream is None:
         return await _the_long_way(channel, method, request, at, metadata)
     channel.call_started()
-    timer = timers.start(at, _Late(stream))
+    stream.expire_at(at)
     try:
         if not stream.receive_ended:
-            with suppress(StreamReset, ConnectionEnded):  # which stays in the stream
-                await stream.wait()
+            await stream.change()
         message = _whole_reply(stream, channel.max_message_size)
     except BaseException:  # cancelled
         channel.call_ended()
         stream.reset(ErrorCode.CANCEL)
         stream.release()
         raise
-    finally:
-        timer.cancel()
     if message is None:
+        stream.expires = None
         call: ClientCall[object, object] = ClientCall(channel, method, metadata, Deadline(at))
         call.take_over(stream, framed)
         async with call:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import betterproto
 import pytest
 from grpclib.const import Cardinality
 
 from orbit_lite.errors import SerializationError
-from orbit_lite.rpc.method import Method, decoder, encode
+from orbit_lite.rpc.method import Method, decoder, encode, wrapped_method
 
 
 @dataclass(eq=False, repr=False)
@@ -83,3 +85,47 @@ def test_a_message_of_another_type_is_refused_before_anything_is_sent() -> None:
         method.encode_request(Foreign(b""))
     with pytest.raises(SerializationError, match="must be Foreign, not Note"):
         method.encode_reply(Note())
+
+
+class PlainService:
+    """As betterproto generates it."""
+
+    async def double(self, request: Note) -> Note:
+        return Note(request.text * 2)
+
+    async def __rpc_double(self, stream: Any) -> None:
+        request = await stream.recv_message()
+        response = await self.double(request)
+        await stream.send_message(response)
+
+    async def __rpc_answer(self, stream: Any) -> None:
+        request = await stream.recv_message()
+        await stream.send_trailing_metadata()
+        response = await self.double(request)
+        await stream.send_message(response)
+
+    def handlers(self) -> tuple[Callable[..., object], Callable[..., object]]:
+        return self.__rpc_double, self.__rpc_answer
+
+
+def test_the_method_inside_a_generated_handler_is_found() -> None:
+    service = PlainService()
+    generated, _ = service.handlers()
+    assert wrapped_method(generated) == service.double
+
+
+def test_a_subclass_that_overrides_the_method_is_heeded() -> None:
+    class Louder(PlainService):
+        async def double(self, request: Note) -> Note:
+            return Note(request.text.upper())
+
+    service = Louder()
+    assert wrapped_method(service.handlers()[0]) == service.double
+
+
+def test_a_handler_that_does_anything_else_is_left_as_it_is() -> None:
+    service = PlainService()
+    _, other = service.handlers()
+    assert wrapped_method(other) is None
+    assert wrapped_method(service.double) is None
+    assert wrapped_method(len) is None

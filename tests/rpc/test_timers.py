@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from orbit_lite.rpc.timers import TICK, Timers
+from orbit_lite.rpc.timers import TICK, Expiry, Timers
 
 
 async def test_they_fire_in_order_never_early_and_once() -> None:
@@ -62,3 +62,49 @@ async def test_far_ones_leave_nothing_in_the_loop() -> None:
     assert len(timers) == 0
     scheduled = getattr(loop, "_scheduled", [])  # asyncio's own list; other loops have none to look at
     assert not [handle for handle in scheduled if not handle.cancelled() and handle.when() > loop.time() + 1000]
+
+
+class Loan:
+    """Something with a deadline."""
+
+    def __init__(self) -> None:
+        self.expires: float | None = None
+        self.expired: list[float] = []
+
+    def expire(self) -> None:
+        self.expired.append(asyncio.get_running_loop().time())
+
+
+async def test_what_is_open_expires_once_never_early_in_any_order_of_deadlines() -> None:
+    loop = asyncio.get_running_loop()
+    loans = [Loan() for _ in range(3)]
+    expiry = Expiry(loop, lambda: loans)
+    start = loop.time()
+    for loan, delay in zip(loans, (0.06, 0.0, 0.03), strict=True):
+        expiry.add(loan, start + delay)
+    await asyncio.sleep(0.15)
+    assert [len(loan.expired) for loan in loans] == [1, 1, 1]
+    assert all(loan.expired[0] >= start + delay for loan, delay in zip(loans, (0.06, 0.0, 0.03), strict=True))
+
+
+async def test_what_is_no_longer_open_or_took_its_deadline_back_does_not_expire() -> None:
+    loop = asyncio.get_running_loop()
+    gone, free, late = Loan(), Loan(), Loan()
+    open_now = [gone, free, late]
+    expiry = Expiry(loop, lambda: open_now)
+    for loan in (gone, free, late):
+        expiry.add(loan, loop.time())
+    open_now.remove(gone)
+    free.expires = None
+    await asyncio.sleep(3 * TICK)
+    assert [len(loan.expired) for loan in (gone, free, late)] == [0, 0, 1]
+
+
+async def test_nothing_expires_after_the_end() -> None:
+    loop = asyncio.get_running_loop()
+    loan = Loan()
+    expiry = Expiry(loop, lambda: [loan])
+    expiry.add(loan, loop.time())
+    expiry.stop()
+    await asyncio.sleep(3 * TICK)
+    assert not loan.expired
