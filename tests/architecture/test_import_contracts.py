@@ -42,6 +42,7 @@ SHELLS = {
     "orbit_lite.rpc.server",
     "orbit_lite.rpc.serving",
     "orbit_lite.rpc.stream",
+    "orbit_lite.rpc.eager",
     "orbit_lite.rpc.timers",
     "orbit_lite.rpc.unary",
     "orbit_lite.rpc.waiting",
