@@ -12,9 +12,19 @@ classes from descriptors. Nothing here knows any particular message, and nothing
 
 from __future__ import annotations
 
-from orbit_lite.codec.binary import decode, encode
+from orbit_lite.codec.binary import decode, decoder_of, encode, encoder_of
 from orbit_lite.codec.errors import CodecLimits, DecodeError, EncodeError
 from orbit_lite.codec.message import Message
 from orbit_lite.codec.stub import ServiceStub
 
-__all__ = ["CodecLimits", "DecodeError", "EncodeError", "Message", "ServiceStub", "decode", "encode"]
+__all__ = [
+    "CodecLimits",
+    "DecodeError",
+    "EncodeError",
+    "Message",
+    "ServiceStub",
+    "decode",
+    "decoder_of",
+    "encode",
+    "encoder_of",
+]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import betterproto
 
 from orbit_lite.codec.compile import codec_of
-from orbit_lite.codec.errors import CodecLimits, DecodeError
+from orbit_lite.codec.errors import CodecLimits, DecodeError, EncodeError
 from orbit_lite.codec.faults import WRITE_ERRORS, explain
 from orbit_lite.codec.wire import Fault
 
-__all__ = ["decode", "decode_into", "encode"]
+__all__ = ["decode", "decode_into", "decoder_of", "encode", "encoder_of"]
 
 M = TypeVar("M", bound=betterproto.Message)
 
@@ -44,6 +45,36 @@ def decode(cls: type[M], buffer: bytes | bytearray | memoryview, *, limits: Code
         return codec_of(cls).decode(buffer, 0, len(buffer), limits.max_depth)  # type: ignore[no-any-return]  # an M
     except (Fault, RecursionError) as error:
         raise _located(cls, error) from (None if isinstance(error, Fault) else error)
+
+
+def encoder_of(cls: type[M]) -> Callable[[object], bytes]:
+    """`encode` for one class, without the search for it. Raises EncodeError for what is not of the class."""
+    write = codec_of(cls).encode
+
+    def encode_one(message: object) -> bytes:
+        if type(message) is not cls:
+            if isinstance(message, cls):
+                return encode(message)
+            raise EncodeError(cls.__name__, f"message must be {cls.__name__}, not {type(message).__name__}")
+        try:
+            return write(message)
+        except (*WRITE_ERRORS, RecursionError) as error:
+            raise explain(message, error) from error
+
+    return encode_one
+
+
+def decoder_of(cls: type[M]) -> Callable[[bytes], M]:
+    """`decode` for one class, without the search for it, and with the default limits."""
+    read, depth = codec_of(cls).decode, _DEFAULT_LIMITS.max_depth
+
+    def decode_one(data: bytes) -> M:
+        try:
+            return read(data, 0, len(data), depth)  # type: ignore[no-any-return]  # an M
+        except (Fault, RecursionError) as error:
+            raise _located(cls, error) from (None if isinstance(error, Fault) else error)
+
+    return decode_one
 
 
 def decode_into(message: betterproto.Message, buffer: bytes | bytearray | memoryview) -> None:

@@ -133,8 +133,12 @@ class SendingSide:
             return None
         block = self._encoder.encode(fields)
         stream = self._new_stream()
-        self._send_block(stream.id, block, 0)
-        self._out += HEAD.pack(size << 8, END_STREAM, stream.id) + data
+        if len(block) > peer.max_frame_size:
+            self._send_block(stream.id, block, 0)
+            self._out += HEAD.pack(size << 8, END_STREAM, stream.id) + data
+        else:
+            head = HEAD.pack(len(block) << 8 | wire.HEADERS, END_HEADERS, stream.id)
+            self._out += b"".join((head, block, HEAD.pack(size << 8, END_STREAM, stream.id), data))
         self._budgets.sent_data(1)
         self.send_window -= size
         stream.can_send = False
@@ -192,9 +196,18 @@ class SendingSide:
             return False
         stream.send_window -= size
         self.send_window -= size
-        self._send_block(stream.id, self._encoder.encode(head), 0)
-        self._out += HEAD.pack(size << 8, 0, stream.id) + data
-        self._send_block(stream.id, self._encoder.encode(tail), END_STREAM)
+        pack, number = HEAD.pack, stream.id
+        first, last = self._encoder.encode(head), self._encoder.encode(tail)
+        if len(first) <= self.peer.max_frame_size >= len(last):
+            self._out += b"".join((
+                pack(len(first) << 8 | wire.HEADERS, END_HEADERS, number), first,
+                pack(size << 8, 0, number), data,
+                pack(len(last) << 8 | wire.HEADERS, END_HEADERS | END_STREAM, number), last,
+            ))  # fmt: skip
+        else:
+            self._send_block(number, first, 0)
+            self._out += pack(size << 8, 0, number) + data
+            self._send_block(number, last, END_STREAM)
         self._budgets.sent_data(1)
         self._end_sending(stream)
         return True

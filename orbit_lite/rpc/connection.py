@@ -318,7 +318,10 @@ class Connection(asyncio.Protocol):
         if opened is None:
             return None
         stream = self.streams[opened.id] = Stream(self, opened)
-        self.sent()
+        if len(self.streams) == 1 and self._turn is None and not self._reading:
+            self.flush()  # nothing else is in flight, and nothing of this call will follow
+        else:
+            self.sent()
         return stream
 
     async def open_stream(self, headers: Callable[[], Headers], *, end: bool = False) -> Stream:

@@ -91,16 +91,9 @@ def encode(message: object, message_type: type) -> bytes:
 @lru_cache(maxsize=4096)
 def encoder(message_type: type) -> Callable[[object], bytes]:
     """A function that writes one message type. It raises SerializationError for what it cannot write."""
-    wrong = f"message must be {message_type.__name__}, not "
     if issubclass(message_type, betterproto.Message):
-        encode = codec.encode
-
-        def write(message: object) -> bytes:
-            if type(message) is not message_type and not isinstance(message, message_type):
-                raise SerializationError(wrong + type(message).__name__)
-            return encode(message)
-
-        return write
+        return codec.encoder_of(message_type)
+    wrong = f"message must be {message_type.__name__}, not "
 
     def serialize(message: object) -> bytes:
         if not isinstance(message, message_type):
@@ -118,7 +111,7 @@ def encoder(message_type: type) -> Callable[[object], bytes]:
 def decoder(message_type: type) -> Callable[[bytes], object]:
     """A function that reads one message type. It raises SerializationError for bytes that are no such message."""
     if issubclass(message_type, betterproto.Message):
-        return lambda data: codec.decode(message_type, data)
+        return codec.decoder_of(message_type)
     name, from_string = message_type.__name__, message_type.FromString  # type: ignore[attr-defined]
 
     def read(data: bytes) -> object:

@@ -106,7 +106,7 @@ async def test_misuse_is_refused_and_leaves_the_call_whole(serve: Serve) -> None
     served = await serve(handler)
     assert await served.unary() == "x"
     kinds = [error.partition(":")[0] for error in errors]
-    assert kinds == ["MetadataError", "Internal", "MetadataError", "SerializationError", "Internal"]
+    assert kinds == ["MetadataError", "Internal", "MetadataError", "EncodeError", "Internal"]
     assert "sent already" in errors[1]
     assert "second reply" in errors[-1]
 
