@@ -56,7 +56,7 @@ _RESERVED = frozenset({
 class MetadataError(SerializationError, ValueError):
     """Metadata that cannot be sent as it is. Nothing was sent."""
 
-    orb_code = "ORB-1505"
+    orb_code = "ORB-1508"
 
 
 class Metadata:
