@@ -226,6 +226,7 @@ class Server:
             keep_alive_interval=config.keep_alive_interval,
             keep_alive_timeout=config.keep_alive_timeout,
             tcp_keepalive=config.tcp_keepalive,
+            stall_timeout=config.stall_timeout,
         )
         return Connection(settings, accept=self._accept, on_start=self._started, on_end=self._connections.discard)
 

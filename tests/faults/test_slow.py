@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -13,8 +12,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orbit_lite.http2 import Http2Config
-from orbit_lite.rpc import server as server_module
-from orbit_lite.rpc.connection import ConnectionSettings
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Alone, Attacked, Peer
@@ -175,17 +172,9 @@ async def test_tls_handshakes_that_stay_open_are_ended(serve: Serve, request: py
 # ---------------------------------------------------------------- no room to send
 
 
-@pytest.fixture
-def short_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that makes no room loses its stream soon."""
-    settings = functools.partial(ConnectionSettings, stall_timeout=SHORT)
-    monkeypatch.setattr(server_module, "ConnectionSettings", settings)
-
-
 @pytest.mark.parametrize("path", ["/test.Target/Big", "/test.Target/Pour"])
-@pytest.mark.usefixtures("short_stalls")
 async def test_a_window_that_stays_shut_ends_the_streams(serve: Serve, path: str) -> None:
-    attacked = await serve()
+    attacked = await serve(stall_timeout=SHORT)
     peer = await attacked.connect(settings=[(0x4, 0)])
     for number in range(20):
         stream_id = 2 * number + 1
@@ -196,9 +185,8 @@ async def test_a_window_that_stays_shut_ends_the_streams(serve: Serve, path: str
     assert attacked.target.started == 20
 
 
-@pytest.mark.usefixtures("short_stalls")
 async def test_a_window_that_opens_byte_by_byte_keeps_its_own_handler_only(serve: Serve) -> None:
-    attacked = await serve()
+    attacked = await serve(stall_timeout=SHORT)
     peer = await attacked.connect(settings=[(0x4, 1)])
     await peer.send(peer.headers(1, peer.request("/test.Target/Pour")) + peer.data(1, peer.message(), end=True))
     for _ in range(200):
@@ -207,9 +195,8 @@ async def test_a_window_that_opens_byte_by_byte_keeps_its_own_handler_only(serve
     assert attacked.target.alive == 1
 
 
-@pytest.mark.usefixtures("short_stalls")
 async def test_a_socket_that_is_not_read_ends_the_streams(serve: Serve) -> None:
-    attacked = await serve()
+    attacked = await serve(stall_timeout=SHORT)
     large = (1 << 31) - 1
     peer = await attacked.connect(settings=[(0x4, large)])
     await peer.send(peer.window(0, large - 65_535))
