@@ -59,7 +59,7 @@ class Connection(ControlSide):
         self._waits_for_preface = not client
         self._block: list[bytes] | None = None  # a header block that has begun …
         self._block_stream = self._block_flags = self._block_size = 0  # … and what its HEADERS frame said
-        self._block_since = self._last_bytes = self._began = now
+        self._block_since = self._frame_since = self._began = now
 
     # ---------------------------------------------------------------- time
 
@@ -84,7 +84,7 @@ class Connection(ControlSide):
         if self._block is not None:
             times.append(self._block_since + config.header_timeout)
         if self._pending and not self.has_more:
-            times.append(self._last_bytes + config.frame_timeout)
+            times.append(self._frame_since + config.frame_timeout)
         return min(times, default=None)
 
     def handle_timer(self, now: float) -> list[Event]:
@@ -111,11 +111,11 @@ class Connection(ControlSide):
         if self.has_failed:
             return events
         self._now = now
-        if data:
-            self._last_bytes = now
-            self._budgets.received += len(data)
+        self._budgets.received += len(data)
         if self._pending:
             data = self._pending + data
+        else:
+            self._frame_since = now
         self.has_more = False
         try:
             if not self.is_ready and self.is_client and data.startswith(b"HTTP/"):
@@ -124,8 +124,11 @@ class Connection(ControlSide):
                 data = self._read_preface(data)
             if len(data) < 9 or self._waits_for_preface:
                 self._pending = data
+            elif at := self._read_frames(data, events):
+                self._pending = data[at:]
+                self._frame_since = now  # what is left began with these bytes
             else:
-                self._pending = data[self._read_frames(data, events) :]
+                self._pending = data
             self._budgets.waste(now)
         except ConnectionFault as fault:
             self._fail(fault)

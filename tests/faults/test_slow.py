@@ -26,6 +26,7 @@ LARGEST_GROWTH = 64 << 20
 SHORT = 0.2
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, CONTINUATION = 0x0, 0x1, 0x3, 0x4, 0x6, 0x7, 0x9
 END_HEADERS = 0x4
+UNKNOWN = 0xEE
 PROTOCOL, SETTINGS_TIMEOUT, CANCEL, CALM = 0x1, 0x4, 0x8, 0xB
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SHORT_TIMES = {
@@ -113,7 +114,17 @@ async def test_a_preface_may_come_byte_by_byte(serve: Serve) -> None:
     assert (await peer.end_of(1))["grpc-status"] == "0"
 
 
-async def test_a_slow_frame_is_read_as_long_as_it_goes_on(serve: Serve) -> None:
+async def test_a_frame_gains_no_time_by_its_bytes(serve: Serve) -> None:
+    attacked = await serve(http2=SHORT_TIMES)
+    peer = await attacked.connect()
+    for byte in peer.frame(UNKNOWN, 0, 0, bytes(50)):
+        if not await peer.send(bytes((byte,))):
+            break
+        await asyncio.sleep(SHORT / 5)
+    assert (await peer.goaway()).code == CALM
+
+
+async def test_a_slow_frame_is_read_if_it_comes_in_time(serve: Serve) -> None:
     attacked = await serve(http2={**SHORT_TIMES, "frame_timeout": 2.0})
     peer = await attacked.connect()
     for byte in peer.frame(PING, 0, 0, b"12345678"):
