@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import io
+import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -24,6 +27,7 @@ from orbit_lite.model import NodeId, NodeStatus
 from orbit_lite.node import DrainStep, NodeConfig, NodeState, OrbitClient, OrbitNode
 from orbit_lite.rpc import Channel, FailedPrecondition
 from orbit_lite.services import AdminClient, Announcement, HealthClient, ServingStatus
+from orbit_lite.telemetry import configure_logging
 
 
 class Start(Protocol):
@@ -250,6 +254,20 @@ async def test_an_actor_module_that_does_not_exist_is_named() -> None:
 def test_an_unknown_setting_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="prot"):
         OrbitNode(prot=1)
+
+
+async def test_a_new_log_level_counts_for_the_loggers_of_actors_too(start: Start) -> None:
+    node = await start("n1")
+    root, actors = logging.getLogger(), logging.getLogger("shop.accounts")
+    before = root.level
+    handler = configure_logging("info", stream=io.StringIO())
+    try:
+        node.apply(dataclasses.replace(node.config, log_level="debug"))
+        assert actors.isEnabledFor(logging.DEBUG)
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+        root.setLevel(before)
 
 
 async def test_new_seeds_and_log_level_are_taken_over_while_the_node_runs(start: Start) -> None:
