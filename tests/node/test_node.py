@@ -256,6 +256,16 @@ def test_an_unknown_setting_is_a_configuration_error() -> None:
         OrbitNode(prot=1)
 
 
+async def test_a_client_that_leaves_when_its_calls_are_done_is_no_error(start: Start) -> None:
+    node = await start("n1")
+    async with OrbitClient(node.url) as client:
+        await client.actor("Tally", "a").invoke("add", 1)
+    async with Channel.from_url(node.url) as channel:
+        report = await AdminClient(channel).status()
+    counted = {method.method: (method.calls, method.errors) for method in report.calls}
+    assert counted["orbit.shared.ConnectionService/OpenStream"] == (1, 0)
+
+
 async def test_a_new_log_level_counts_for_the_loggers_of_actors_too(start: Start) -> None:
     node = await start("n1")
     root, actors = logging.getLogger(), logging.getLogger("shop.accounts")
