@@ -28,7 +28,17 @@ DESCRIPTORS = "descriptors.binpb"
 _PLUGIN = "protoc-gen-python_betterproto"
 #: What runs protoc, and what the plugin cannot run without.
 _MODULES = ("grpc_tools", "betterproto", "black", "isort", "jinja2")
-_CLASS = re.compile(r"^(class \w+)\(betterproto\.(Message|ServiceStub)\):$", re.MULTILINE)
+_BASE = re.compile(r"^(class \w+)\(betterproto\.(Message|ServiceStub)\):$", re.MULTILINE)
+#: How the generated stubs pass on replies: closing the outer generator leaves the inner one, which holds the call open,
+#: to the garbage collector.
+_REPLIES = re.compile(
+    r"^        async for response in (self\._(?:unary|stream)_stream\(\n(?: {12}.+\n)+ {8}\)):\n {12}yield response$",
+    re.MULTILINE,
+)
+_REPLIES_CLOSED = r"""        responses = \1
+        async with aclosing(responses):
+            async for response in responses:
+                yield response"""
 
 
 class ToolsMissing(ConfigurationError):
@@ -92,10 +102,16 @@ def _find(source: str, include: Sequence[Path]) -> str:
 
 
 def with_own_bases(source: str) -> str:
-    """The module with its messages and stubs on orbit-lite's bases, which cost a fraction of betterproto's."""
-    source, count = _CLASS.subn(r"\1(orbit_lite.codec.\2):", source)
+    """The module with its messages and stubs on orbit-lite's bases, which cost a fraction of betterproto's.
+
+    A stub's stream ends its call when it is closed.
+    """
+    source, count = _BASE.subn(r"\1(orbit_lite.codec.\2):", source)
     if not count:
         return source
+    source, count = _REPLIES.subn(_REPLIES_CLOSED, source)
+    if count:
+        source = re.sub("^from ", "from contextlib import aclosing\nfrom ", source, count=1, flags=re.MULTILINE)
     # Behind the imports of the same form, where isort would put it.
     *_, last = re.finditer(r"^import .+\n", source, re.MULTILINE)
     return f"{source[: last.end()]}import orbit_lite.codec\n{source[last.end() :]}"

@@ -108,6 +108,10 @@ async def test_what_is_generated_travels_through_server_and_channel(orbit: Orbit
         stub = api.ShopStub(channel)
         assert betterproto.which_one_of(await stub.buy(order), "payment") == ("card", "250 on the card")
         assert [reply.lines async for reply in stub.repeat(order)] == [[tea], [tea]]
+        replies = stub.repeat(order)
+        await anext(replies)
+        await replies.aclose()
+        assert channel.open_streams == 0
 
 
 def test_the_descriptors_of_the_files_and_their_imports_lie_beside_them(orbit: Orbit, protos: Path) -> None:
