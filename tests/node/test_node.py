@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import pytest
 
 from orbit_lite.actors import ActorContext, actor
+from orbit_lite.converters import MessageConverter
 from orbit_lite.errors import (
     AddressableNotFound,
     ConfigurationError,
@@ -23,11 +24,13 @@ from orbit_lite.errors import (
     NetworkError,
     TimeoutError,
 )
-from orbit_lite.model import NodeId, NodeStatus
+from orbit_lite.model import AddressableReference, InvocationRequest, Message, NodeId, NodeStatus
 from orbit_lite.node import DrainStep, NodeConfig, NodeState, OrbitClient, OrbitNode
 from orbit_lite.rpc import Channel, FailedPrecondition
 from orbit_lite.services import AdminClient, Announcement, HealthClient, ServingStatus
+from orbit_lite.services.stream import OPEN_STREAM
 from orbit_lite.telemetry import configure_logging
+from orbit_proto.orbit.shared import MessageProto
 
 
 class Start(Protocol):
@@ -264,6 +267,25 @@ async def test_a_client_that_leaves_when_its_calls_are_done_is_no_error(start: S
         report = await AdminClient(channel).status()
     counted = {method.method: (method.calls, method.errors) for method in report.calls}
     assert counted["orbit.shared.ConnectionService/OpenStream"] == (1, 0)
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+async def test_a_client_that_drops_its_stream_is_an_error_only_while_calls_run(start: Start, is_busy: bool) -> None:
+    """Clients that are done with a stream may reset it, and many have no other way to end one."""
+    node = await start("n1")
+    async with Channel.from_url(node.url) as channel:
+        async with channel.request(OPEN_STREAM.path, OPEN_STREAM, MessageProto, MessageProto) as stream:
+            method, arguments = ("hold", "[]") if is_busy else ("add", "[1]")
+            request = InvocationRequest(AddressableReference.of("Tally", "a"), method, arguments)
+            await stream.send_message(MessageConverter.to_proto(Message(1, request)))
+            await (ENTERED.wait() if is_busy else stream.recv_message())
+            await stream.cancel()
+        assert node.server is not None
+        while node.server.in_flight:  # noqa: ASYNC110  # it hears of the reset later
+            await asyncio.sleep(0)
+        report = await AdminClient(channel).status()
+    counted = {method.method: (method.calls, method.errors) for method in report.calls}
+    assert counted[OPEN_STREAM.path.removeprefix("/")] == (1, int(is_busy))
 
 
 async def test_a_new_log_level_counts_for_the_loggers_of_actors_too(start: Start) -> None:
