@@ -49,7 +49,7 @@ def types(session: nox.Session) -> None:
 @nox.session(python=sorted({*PYTHONS, RUNNING}, key=lambda version: int(version.split(".")[1])))
 def tests(session: nox.Session) -> None:
     """The tests, on the installed package."""
-    session.install(".[testing]", *groups("test", "peers"))
+    session.install(".[testing,generate]", *groups("test", "peers"))
     session.run("pytest", "-n", "auto", *session.posargs)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -15,7 +14,7 @@ import click
 
 from orbit_lite.cli.options import connected, json_option, run, timeout_option
 from orbit_lite.cli.output import print_json
-from orbit_lite.errors import IoError, ParseError, quote
+from orbit_lite.errors import ConversionError, IoError, ParseError, quote
 
 if TYPE_CHECKING:
     from orbit_lite.codec.descriptors import DescriptorPool, MethodDescriptor
@@ -76,7 +75,9 @@ def call(
 
 
 def read_data(text: str) -> Json:
-    """The JSON of --data. Raises ParseError and IoError."""
+    """The JSON of --data, in which no object repeats a name. Raises ParseError and IoError."""
+    from orbit_lite.converters.json_text import load_json_strictly
+
     if text.startswith("@"):
         name = "stdin" if text == "@-" else text[1:]
         try:
@@ -88,10 +89,9 @@ def read_data(text: str) -> Json:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise IoError(f"--data: cannot read {quote(name)!r}: {reason}") from error
     try:
-        value: Json = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ParseError(f"--data is no JSON: {error}") from error
-    return value
+        return load_json_strictly("--data", text)
+    except ConversionError as error:
+        raise ParseError(f"--data is {error.problem}") from error
 
 
 def parse_header(text: str) -> tuple[str, str | bytes]:

@@ -1,8 +1,9 @@
 """The program: its verbs, and what becomes of their failures.
 
 Exit status: 0 done, 1 failed, 2 used wrongly, 130 interrupted. `health` has grpc_health_probe's instead. An expected
-failure is one line on stderr (`error: … (ORB-1101)`), a line that says what to do where there is something to do, and
-never a traceback; with `--json` it is one JSON document on stderr. A traceback is a defect of this program.
+failure is one line on stderr (`error: … (ORB-1101)`; each mistake that protoc finds has its own), a line that says what
+to do where there is something to do, and never a traceback; with `--json` it is one JSON document on stderr. A
+traceback is a defect of this program.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 
 import click
 
-from orbit_lite.cli import about, call, cluster, config, health, invoke, serve
+from orbit_lite.cli import about, call, cluster, config, generate, health, invoke, serve
 from orbit_lite.cli.demo import command as demo
 from orbit_lite.cli.problems import INTERRUPTED, USED_WRONGLY, Problem
 from orbit_lite.errors import OrbitError
@@ -44,6 +45,7 @@ for _verb in (
     call.call,
     invoke.invoke,
     demo.demo,
+    generate.generate,
     config.config,
     about.completion,
     about.version,

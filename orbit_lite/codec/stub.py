@@ -6,8 +6,8 @@ directly; any other, such as grpclib's, is used as betterproto does it.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any, cast
 
 import betterproto
 
@@ -47,3 +47,11 @@ class ServiceStub(betterproto.ServiceStub):
             metadata=self.metadata if metadata is None else metadata,
         )
         return reply
+
+    # Async generators in truth: to be closed by whoever stops before their end, which ends the call.
+
+    def _unary_stream(self, *args: Any, **options: Any) -> AsyncGenerator[Any, None]:
+        return cast(AsyncGenerator[Any, None], super()._unary_stream(*args, **options))
+
+    def _stream_stream(self, *args: Any, **options: Any) -> AsyncGenerator[Any, None]:
+        return cast(AsyncGenerator[Any, None], super()._stream_stream(*args, **options))

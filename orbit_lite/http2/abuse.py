@@ -16,9 +16,6 @@ _WASTE = 1 << 20
 _WASTE_RATE = 64
 #: What a frame of our DATA brings back: a WINDOW_UPDATE of stream and connection, and a PING; / _WASTE_RATIO.
 _USEFUL_PER_FRAME = 6
-#: A DATA frame below this size that ends nothing costs the difference, until its content is consumed.
-_SMALL_DATA = 256
-_SMALL_DATA_BUDGET = 25_600
 #: WINDOW_UPDATE and PRIORITY frames: some, and some more for each stream and each frame of ours.
 _FREE_UPDATES = 1000
 _UPDATES_PER_FRAME = 10
@@ -61,7 +58,6 @@ class Budgets:
         "empty_frames",
         "received",
         "refused",
-        "small_data",
         "useful",
     )
 
@@ -74,7 +70,6 @@ class Budgets:
         self._last_ping: float | None = None
         self._updates = _FREE_UPDATES
         self.empty_frames = 0
-        self.small_data = 0
         self.refused = 0
         self.received = 0
         self.useful = 0
@@ -130,12 +125,6 @@ class Budgets:
         self.empty_frames += 1
         if self.empty_frames > self._config.max_empty_frames:
             raise _calm("too many empty frames", b"too_many_data_frames")
-
-    def small(self, size: int) -> None:
-        """A small DATA frame, which ended nothing, has to be stored."""
-        self.small_data += _SMALL_DATA - size
-        if self.small_data > max(_SMALL_DATA_BUDGET, self._config.connection_window // 2):
-            raise _calm("too many small DATA frames", b"too_many_data_frames")
 
     def update(self) -> None:
         """A WINDOW_UPDATE or PRIORITY frame came."""

@@ -59,7 +59,7 @@ class Http2Config:
     """Time for a header block that has begun."""
 
     frame_timeout: float = 30.0
-    """Time without a byte of a frame that has begun."""
+    """Time for a frame that has begun, however its bytes arrive."""
 
     reset_burst: int = 200
     """Streams that end by a reset before their answer, on top of the allowed rate."""

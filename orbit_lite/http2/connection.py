@@ -28,7 +28,7 @@ from orbit_lite.http2.events import (
 )
 from orbit_lite.http2.fields import HeaderDecoder, Malformed
 from orbit_lite.http2.frames import END_HEADERS, END_STREAM, HEAD, PADDED, PRIORITY_FLAG, UINT32
-from orbit_lite.http2.sending import LAST_STREAM_ID, SMALL
+from orbit_lite.http2.sending import LAST_STREAM_ID
 from orbit_lite.http2.streams import Stream
 from orbit_lite.http2.windows import PROBE
 
@@ -39,7 +39,8 @@ _TURN_BYTES = 64 * 1024
 _TURN_REQUESTS = 32
 #: Gaps between stream ids that are remembered.
 _GAPS = 16
-#: Smaller DATA than this grows by what comes right behind it.
+#: DATA smaller than the first number is added to what came right before it, if that is smaller than the second.
+_SMALL = 256
 _MERGED = 4 * 1024
 #: DATA of requests and responses that are taken in one piece.
 _WHOLE = 16 * 1024
@@ -59,7 +60,7 @@ class Connection(ControlSide):
         self._waits_for_preface = not client
         self._block: list[bytes] | None = None  # a header block that has begun …
         self._block_stream = self._block_flags = self._block_size = 0  # … and what its HEADERS frame said
-        self._block_since = self._last_bytes = self._began = now
+        self._block_since = self._frame_since = self._began = now
 
     # ---------------------------------------------------------------- time
 
@@ -84,7 +85,7 @@ class Connection(ControlSide):
         if self._block is not None:
             times.append(self._block_since + config.header_timeout)
         if self._pending and not self.has_more:
-            times.append(self._last_bytes + config.frame_timeout)
+            times.append(self._frame_since + config.frame_timeout)
         return min(times, default=None)
 
     def handle_timer(self, now: float) -> list[Event]:
@@ -111,11 +112,11 @@ class Connection(ControlSide):
         if self.has_failed:
             return events
         self._now = now
-        if data:
-            self._last_bytes = now
-            self._budgets.received += len(data)
+        self._budgets.received += len(data)
         if self._pending:
             data = self._pending + data
+        else:
+            self._frame_since = now
         self.has_more = False
         try:
             if not self.is_ready and self.is_client and data.startswith(b"HTTP/"):
@@ -124,8 +125,11 @@ class Connection(ControlSide):
                 data = self._read_preface(data)
             if len(data) < 9 or self._waits_for_preface:
                 self._pending = data
+            elif at := self._read_frames(data, events):
+                self._pending = data[at:]
+                self._frame_since = now  # what is left began with these bytes
             else:
-                self._pending = data[self._read_frames(data, events) :]
+                self._pending = data
             self._budgets.waste(now)
         except ConnectionFault as fault:
             self._fail(fault)
@@ -303,26 +307,17 @@ class Connection(ControlSide):
             if left < 0 or (ends and left):
                 self._drop(size)
                 raise StreamFault(ErrorCode.PROTOCOL_ERROR, "DATA is not as long as content-length says")
-        last = self._events[-1] if self._events and size < SMALL else None
+        last = self._events[-1] if self._events and size < _SMALL else None
         if isinstance(last, DataReceived) and last.stream is stream and len(last.data) < _MERGED:
-            # Small pieces that came together are one: they cost no more than their bytes.
-            if last.size < SMALL:
-                budgets.small_data = max(0, budgets.small_data - SMALL + last.size)
             last.data += data[begin:end]
             last.size += size
             last.ends = ends
-            stored = last.size
         else:
             self._events.append(DataReceived(stream, data[begin:end], size, ends))
-            stored = size
         if ends:
             stream.can_receive = False
             if not stream.can_send:
                 self._finish(stream)
-        elif stored < SMALL:
-            budgets.small(stored)
-        elif budgets.small_data:
-            budgets.small_data = max(0, budgets.small_data - size)
         probe = self._probe
         if probe is not None and size and probe.received(size):
             self.ping(PROBE)

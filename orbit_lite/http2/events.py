@@ -67,7 +67,10 @@ class ResponseReceived:
 
 
 class DataReceived:
-    """DATA. size: what it takes of the windows, padding included; give it back by `Connection.consumed`."""
+    """DATA. size: what it takes of the windows, padding included; give it back by `Connection.consumed`.
+
+    Windows bound the bytes that wait to be consumed, not the number of pieces: join small ones when keeping them.
+    """
 
     __slots__ = ("data", "ends", "size", "stream")
 

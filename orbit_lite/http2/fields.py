@@ -47,6 +47,7 @@ _ENTERED = frozenset({
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")  # RFC 9110 §5.6.2, without capitals (RFC 9113 §8.2.1)
 _NAME = re.compile(r"[0-9a-z_.-]+")  # what gRPC allows in requests
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
+_BLANK = " \t"
 _LENGTH = re.compile("[0-9]{1,18}", re.ASCII)
 _STATUS = re.compile("[1-9][0-9][0-9]", re.ASCII)
 _CONNECTION = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
@@ -98,6 +99,9 @@ class HeaderBlock:
         for name, value in self.fields:
             if _CONTROL.search(value):
                 return f"forbidden character in the value of {name!r}"
+            # gRPC's grammar lets a message begin and end with blanks; its status is not to be lost for one.
+            if value != value.strip(_BLANK) and name != "grpc-message":
+                return f"the value of {name!r} begins or ends with a blank"  # RFC 9113 §8.2.1
             if name.startswith(":"):
                 if regular or name not in allowed or name in seen:
                     return f"pseudo-header {name!r} is unknown, repeated or late"

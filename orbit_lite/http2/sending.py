@@ -22,8 +22,6 @@ LAST_STREAM_ID = (1 << 31) - 1
 
 #: Streams that we reset and of which frames may still be under way.
 _REMEMBERED = 4096
-#: DATA below this size is small, see abuse.py.
-SMALL = 256
 
 
 class SendingSide:
@@ -255,10 +253,6 @@ class SendingSide:
 
     def consumed(self, stream: Stream, size: int) -> None:
         """`size` bytes of received DATA were taken by the application: let the peer send as many more."""
-        if size < SMALL:
-            budgets = self._budgets
-            if budgets.small_data:
-                budgets.small_data = max(0, budgets.small_data - SMALL + size)
         if stream.can_receive:
             stream.unreturned += size
             if stream.unreturned * 2 >= self._stream_window:
@@ -266,8 +260,6 @@ class SendingSide:
                 stream.receive_window += stream.unreturned
                 stream.unreturned = 0
         self._unreturned += size
-        if self._receive_window + self._unreturned == self._connection_window:
-            self._budgets.small_data = 0  # all that came has been taken, in whatever pieces
         if self._unreturned * 2 >= self._connection_window:
             self._return()
 

@@ -46,6 +46,7 @@ from orbit_lite.services import (
     ServingStatus,
     reflection_services,
 )
+from orbit_lite.telemetry.logs import change_level
 
 __all__ = ["NodeState", "OrbitNode"]
 
@@ -390,7 +391,7 @@ class OrbitNode:
     def apply(self, new: NodeConfig) -> Reload:
         """Take over what of a newly read configuration can change while the node runs; says what could not."""
         changes = reloadable(self.config, new)
-        logging.getLogger("orbit_lite").setLevel(new.log_level.upper())
+        change_level(new.log_level)
         self.membership.set_seeds(new.seed_nodes)
         for endpoint in new.seed_nodes.values():
             self._announcer.add(endpoint)

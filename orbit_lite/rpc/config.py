@@ -201,6 +201,10 @@ class ServerConfig:
     tcp_keepalive: float | None = 10.0
     """Idle time after which the operating system probes a TCP connection; None = it does not."""
 
+    stall_timeout: float | None = 30.0
+    """Time that a reply waits for a client that makes no room for it, before its call is reset; None = for ever
+    (CVE-2019-9511)."""
+
     cancel_grace: float = 5.0
     """Time that a cancelled handler has for its cleanup before the server stops waiting for it."""
 
@@ -229,6 +233,7 @@ class ServerConfig:
         _seconds(self, "keep_alive_interval", SHORTEST_KEEP_ALIVE, optional=True)
         _seconds(self, "keep_alive_timeout", 0.1, 3600.0)
         _seconds(self, "tcp_keepalive", 1.0, 32767.0, optional=True)
+        _seconds(self, "stall_timeout", 0.1, optional=True)
         _seconds(self, "cancel_grace", 0.0, 3600.0)
         check_compression(self.compression)
         _whole(self, "max_connections", 1, 10_000_000)

@@ -70,7 +70,6 @@ class UnknownError(RpcError):
     """The peer's handler failed in a way that it did not tell."""
 
     code = Status.UNKNOWN
-    orb_code = "ORB-2002"
 
 
 class InvalidArgument(RpcError):

@@ -35,7 +35,7 @@ _NAME = re.compile(r"[0-9a-z_.-]+")
 # Visible ASCII, space and obs-text (RFC 9110 §5.5): gRPC asks for printable ASCII, but a value that an HTTP peer could
 # send us must also pass back through us. No control character, so no CR, LF or NUL.
 _TEXT = re.compile("[\x20-\x7e\x80-\xff]*")
-_UNSAFE_IN_MESSAGE = re.compile(rb"[^\x20-\x24\x26-\x7e]")
+_UNSAFE_IN_MESSAGE = re.compile(rb"[^\x20-\x24\x26-\x7e]|\A | \Z")
 
 # The call's own definition, and what HTTP/2 forbids or gives a meaning of its own (RFC 9113 §8.2.2).
 _RESERVED = frozenset({
@@ -56,7 +56,7 @@ _RESERVED = frozenset({
 class MetadataError(SerializationError, ValueError):
     """Metadata that cannot be sent as it is. Nothing was sent."""
 
-    orb_code = "ORB-1505"
+    orb_code = "ORB-1508"
 
 
 class Metadata:
@@ -166,7 +166,10 @@ def as_metadata(given: MetadataLike | Metadata | None) -> Metadata:
 
 
 def encode_message(text: str) -> str:
-    """grpc-message: UTF-8, all but %x20-24 and %x26-7E percent-encoded. Lone surrogates become `?`."""
+    """grpc-message: UTF-8, all but %x20-24 and %x26-7E percent-encoded. Lone surrogates become `?`.
+
+    A blank at either end is encoded too: HTTP/2 has no such values (RFC 9113 §8.2.1).
+    """
     return _UNSAFE_IN_MESSAGE.sub(lambda match: b"%%%02X" % match[0][0], text.encode("utf-8", "replace")).decode(
         "ascii"
     )

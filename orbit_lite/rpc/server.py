@@ -226,6 +226,7 @@ class Server:
             keep_alive_interval=config.keep_alive_interval,
             keep_alive_timeout=config.keep_alive_timeout,
             tcp_keepalive=config.tcp_keepalive,
+            stall_timeout=config.stall_timeout,
         )
         return Connection(settings, accept=self._accept, on_start=self._started, on_end=self._connections.discard)
 
@@ -342,7 +343,8 @@ class Server:
         if call.timer is not None:
             call.timer.cancel()
         call.release()
-        self.stats.record(call.method.path, time.monotonic() - call.started, error=call.status is not Status.OK)
+        failed = call.status is not Status.OK and not (call.is_abandoned and call.may_be_left)
+        self.stats.record(call.method.path, time.monotonic() - call.started, error=failed)
 
     def _cancel_call(self, call: ServerCall[Any, Any]) -> None:
         """Cancel a handler, also one that has not begun: such a task never takes its first step."""

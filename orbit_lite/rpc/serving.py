@@ -41,6 +41,8 @@ class ServerCall(Generic[Q, R]):
     status: Status | None = None
     #: Set when the peer cancelled the call or its connection was lost.
     is_abandoned = False
+    #: Set by handlers that owe their caller nothing for the moment: one that leaves now has not failed.
+    may_be_left = False
     #: The task that runs the handler, until that has ended, and whether it has taken its first step.
     task: asyncio.Task[None] | None = None
     has_begun = False

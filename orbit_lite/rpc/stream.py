@@ -30,6 +30,10 @@ __all__ = ["ConnectionEnded", "Stream", "StreamReset", "unpack"]
 #: others get a turn.
 SLICE = 64 * 1024
 BURST = 32
+#: DATA smaller than the first number is added to what waits already, if that is smaller than the second. A piece costs
+#: more than a hundred bytes beside its content, which flow control does not count.
+_SMALL = 256
+_MERGED = 4 * 1024
 
 
 async def unpack(packed: bytes, max_size: int) -> bytes:
@@ -128,7 +132,12 @@ class Stream:
         """DATA arrived; size: what it counts in flow control, padding included. ends: nothing follows."""
         if data:
             self._has_body = True
-            self._data.append((data, size))
+            waiting = self._data
+            if waiting and len(data) < _SMALL and len(waiting[-1][0]) < _MERGED:
+                before, its_size = waiting[-1]
+                waiting[-1] = before + data, its_size + size
+            else:
+                waiting.append((data, size))
         if ends:
             self.receive_ended = True
         if self._waiters:

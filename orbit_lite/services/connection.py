@@ -70,7 +70,12 @@ FLUSH_GRACE = 1.0
 
 
 class MessageStream(ReplyStream, Protocol):
-    """A server's call object in grpclib's shape: messages are iterated, answers sent."""
+    """A server's call object in grpclib's shape: messages are iterated, answers sent.
+
+    may_be_left: kept true while nothing is under way, when a client that just leaves is no failed call.
+    """
+
+    may_be_left: bool
 
     def __aiter__(self) -> AsyncIterator[MessageProto]: ...
 
@@ -173,6 +178,7 @@ class _ServerStream:
         self.running: set[asyncio.Task[None]] = set()
         self._service = service
         self._stream = stream
+        stream.may_be_left = True
         self._places = asyncio.Semaphore(service.max_concurrent)
         self._sending = asyncio.Lock()
         self._has_read_all = False
@@ -250,6 +256,7 @@ class _ServerStream:
                     return
                 task = asyncio.create_task(self._serve(message, request))
                 self.running.add(task)
+                self._stream.may_be_left = False
                 task.add_done_callback(self._served)
             case InfoRequest():
                 await self._reply(message.message_id, message.source, InfoResponse(self._service.node_id))
@@ -276,6 +283,8 @@ class _ServerStream:
     def _served(self, task: asyncio.Task[None]) -> None:
         self._places.release()
         self.running.discard(task)
+        if not self._over.done():  # else these are the calls that the client has left
+            self._stream.may_be_left = not self.running
         if not task.cancelled() and (error := task.exception()) is not None and isinstance(error, Exception):
             self._end(error)
         self._conclude()

@@ -68,6 +68,9 @@ ANY_SERVER = NodeId("server")
 #: Seconds that answers have to be read which came before sending failed.
 READ_GRACE = 1.0
 
+#: Seconds that the peer has to end a stream which we have ended.
+CLOSE_GRACE = 0.5
+
 
 class StreamChannel(Protocol):
     """What streams are opened on: a Channel, or a pool's channel to one endpoint."""
@@ -173,19 +176,32 @@ class InvocationStream:
         return ConnectionInfoResponseConverter.from_proto(answer).node_id
 
     def abort(self) -> None:
-        """End the stream; calls that wait fail with ConnectionLost. `close` waits until everything is gone."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        self._fail_all(ConnectionLost("the stream was closed on this side"))
+        """Reset the stream; calls that wait fail with ConnectionLost. `close` waits until everything is gone."""
+        self._refuse_calls()
         if self._runner is not None:
             self._runner.cancel()
 
     async def close(self) -> None:
-        """`abort`, and wait until nothing of the stream is left."""
-        self.abort()
-        if self._runner is not None:
-            await asyncio.gather(self._runner, return_exceptions=True)
+        """End the stream, and wait until nothing of it is left; calls that wait fail with ConnectionLost.
+
+        With no call on its way the peer is let end its side too, so that to it the stream was a success; else, and when
+        it takes its time, this is `abort`.
+        """
+        is_idle = self._is_open and not self._is_closed and not self._pending
+        self._refuse_calls()
+        if self._runner is None:
+            return
+        try:
+            if is_idle:
+                self._work.set()  # the writer ends our side
+                await asyncio.wait([self._runner], timeout=CLOSE_GRACE)
+        finally:
+            self._runner.cancel()
+        await asyncio.gather(self._runner, return_exceptions=True)
+
+    def _refuse_calls(self) -> None:
+        self._is_closed = True
+        self._fail_all(ConnectionLost("the stream was closed on this side"))
 
     def _admit(self, call: _Call, limit: float) -> None:
         if self._is_closed:
@@ -248,6 +264,8 @@ class InvocationStream:
             except Exception as error:
                 log.exception("defect in the actor stream to %s", self.peer)
                 reason = InternalError(f"defect in the actor stream: {type(error).__name__}")
+            if self._is_closed:
+                return
             self._lose(reason)
 
     async def _converse(self) -> OrbitError:
@@ -274,6 +292,8 @@ class InvocationStream:
         """Send what is queued, as far as answers and flow control keep up, until nothing can be sent any more."""
         while True:
             while not self._queue or len(self._pending) >= self.config.max_in_flight:
+                if self._is_closed:
+                    return await _end(stream)
                 self._work.clear()
                 await self._work.wait()
             call, _ = self._queue.popitem(last=False)
@@ -383,6 +403,15 @@ class InvocationStream:
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else "open" if self._is_open else "not open"
         return f"<InvocationStream {self.peer} {state}, {self.in_flight} in flight, {self.waiting} waiting>"
+
+
+async def _end(stream: Any) -> OrbitError:
+    """End our side of a stream: nothing more is sent. Gives the reason that counts if the peer gives none."""
+    try:
+        await stream.end()
+    except OrbitError as error:
+        return error
+    return ConnectionLost("the stream was closed on this side")
 
 
 def _name_of(channel: StreamChannel) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from orbit_lite.telemetry.logs import JsonFormatter, RepeatFilter, TextFormatter, configure_logging
+from orbit_lite.telemetry.logs import JsonFormatter, RepeatFilter, TextFormatter, change_level, configure_logging
 from orbit_lite.telemetry.metrics import OTHER_METHOD, CallStats, Histogram, MethodStats
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "MethodStats",
     "RepeatFilter",
     "TextFormatter",
+    "change_level",
     "configure_logging",
 ]
 

@@ -26,7 +26,7 @@ from typing import TextIO
 
 from orbit_lite.errors import ConfigurationError, quote
 
-__all__ = ["FIELDS", "JsonFormatter", "RepeatFilter", "TextFormatter", "configure_logging", "redact"]
+__all__ = ["FIELDS", "JsonFormatter", "RepeatFilter", "TextFormatter", "change_level", "configure_logging", "redact"]
 
 #: Fields with a fixed meaning, in the order in which they are written; others follow in the order given.
 FIELDS = ("code", "node", "term", "peer", "method", "tx", "trace_id", "span_id", "duration_ms")
@@ -271,9 +271,7 @@ def configure_logging(level: str = "info", format: str = "auto", stream: TextIO 
     Calling it again replaces what it did before. Raises ConfigurationError for any other word.
     """
     global _handler  # noqa: PLW0603  (the process has one log, as it has one stderr)
-    number = logging.getLevelNamesMapping().get(level.upper())
-    if number is None:
-        raise ConfigurationError(f"level={quote(level)!r}: must be one of debug, info, warning, error, critical")
+    number = _level(level)
     if format not in ("auto", "text", "json"):
         raise ConfigurationError(f"format={quote(format)!r}: must be one of auto, text, json")
     target = sys.stderr if stream is None else stream
@@ -284,7 +282,31 @@ def configure_logging(level: str = "info", format: str = "auto", stream: TextIO 
         _handler.close()
     _handler = _Handler(target, TextFormatter() if is_text else JsonFormatter(), RepeatFilter())
     root.addHandler(_handler)
-    root.setLevel(number)
+    _set_level_of_all(number)
+    return _handler
+
+
+def change_level(level: str) -> None:
+    """Change how much is logged: by the whole program after `configure_logging`, else by this library only.
+
+    Raises ConfigurationError for a level that `configure_logging` does not take.
+    """
+    number = _level(level)
+    if _handler in logging.getLogger().handlers:
+        _set_level_of_all(number)
+    else:
+        logging.getLogger("orbit_lite").setLevel(number)
+
+
+def _set_level_of_all(number: int) -> None:
+    logging.getLogger().setLevel(number)
+    logging.getLogger("orbit_lite").setLevel(logging.NOTSET)  # as the program, whatever was said before
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
-    return _handler
+
+
+def _level(name: str) -> int:
+    number = logging.getLevelNamesMapping().get(name.upper())
+    if number is None:
+        raise ConfigurationError(f"level={quote(name)!r}: must be one of debug, info, warning, error, critical")
+    return number

@@ -86,6 +86,7 @@ def test_a_client_stream_is_refused_in_words(orbit: Orbit, node: dict[str, Any])
         ([CHECK, "-d", '{"service": 7}'], "service"),
         ([CHECK, "-d", "[]"], "object"),
         ([CHECK, "-d", "{"], "--data is no JSON"),
+        ([CHECK, "-d", '{"service": "", "service": "no.such"}'], "'service' appears twice"),
         ([CHECK, "-d", "@/nonexistent"], "cannot read '/nonexistent'"),
         ([CHECK, "-d", '{"service": "no.such"}'], "NOT_FOUND"),
         ([CHECK, "-H", "nonsense"], "write 'NAME: VALUE'"),

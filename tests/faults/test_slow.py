@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -13,8 +12,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orbit_lite.http2 import Http2Config
-from orbit_lite.rpc import server as server_module
-from orbit_lite.rpc.connection import ConnectionSettings
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Alone, Attacked, Peer
@@ -29,6 +26,7 @@ LARGEST_GROWTH = 64 << 20
 SHORT = 0.2
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, CONTINUATION = 0x0, 0x1, 0x3, 0x4, 0x6, 0x7, 0x9
 END_HEADERS = 0x4
+UNKNOWN = 0xEE
 PROTOCOL, SETTINGS_TIMEOUT, CANCEL, CALM = 0x1, 0x4, 0x8, 0xB
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SHORT_TIMES = {
@@ -116,7 +114,17 @@ async def test_a_preface_may_come_byte_by_byte(serve: Serve) -> None:
     assert (await peer.end_of(1))["grpc-status"] == "0"
 
 
-async def test_a_slow_frame_is_read_as_long_as_it_goes_on(serve: Serve) -> None:
+async def test_a_frame_gains_no_time_by_its_bytes(serve: Serve) -> None:
+    attacked = await serve(http2=SHORT_TIMES)
+    peer = await attacked.connect()
+    for byte in peer.frame(UNKNOWN, 0, 0, bytes(50)):
+        if not await peer.send(bytes((byte,))):
+            break
+        await asyncio.sleep(SHORT / 5)
+    assert (await peer.goaway()).code == CALM
+
+
+async def test_a_slow_frame_is_read_if_it_comes_in_time(serve: Serve) -> None:
     attacked = await serve(http2={**SHORT_TIMES, "frame_timeout": 2.0})
     peer = await attacked.connect()
     for byte in peer.frame(PING, 0, 0, b"12345678"):
@@ -175,17 +183,9 @@ async def test_tls_handshakes_that_stay_open_are_ended(serve: Serve, request: py
 # ---------------------------------------------------------------- no room to send
 
 
-@pytest.fixture
-def short_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that makes no room loses its stream soon."""
-    settings = functools.partial(ConnectionSettings, stall_timeout=SHORT)
-    monkeypatch.setattr(server_module, "ConnectionSettings", settings)
-
-
 @pytest.mark.parametrize("path", ["/test.Target/Big", "/test.Target/Pour"])
-@pytest.mark.usefixtures("short_stalls")
 async def test_a_window_that_stays_shut_ends_the_streams(serve: Serve, path: str) -> None:
-    attacked = await serve()
+    attacked = await serve(stall_timeout=SHORT)
     peer = await attacked.connect(settings=[(0x4, 0)])
     for number in range(20):
         stream_id = 2 * number + 1
@@ -196,9 +196,8 @@ async def test_a_window_that_stays_shut_ends_the_streams(serve: Serve, path: str
     assert attacked.target.started == 20
 
 
-@pytest.mark.usefixtures("short_stalls")
 async def test_a_window_that_opens_byte_by_byte_keeps_its_own_handler_only(serve: Serve) -> None:
-    attacked = await serve()
+    attacked = await serve(stall_timeout=SHORT)
     peer = await attacked.connect(settings=[(0x4, 1)])
     await peer.send(peer.headers(1, peer.request("/test.Target/Pour")) + peer.data(1, peer.message(), end=True))
     for _ in range(200):
@@ -207,9 +206,8 @@ async def test_a_window_that_opens_byte_by_byte_keeps_its_own_handler_only(serve
     assert attacked.target.alive == 1
 
 
-@pytest.mark.usefixtures("short_stalls")
 async def test_a_socket_that_is_not_read_ends_the_streams(serve: Serve) -> None:
-    attacked = await serve()
+    attacked = await serve(stall_timeout=SHORT)
     large = (1 << 31) - 1
     peer = await attacked.connect(settings=[(0x4, large)])
     await peer.send(peer.window(0, large - 65_535))

@@ -686,13 +686,25 @@ def test_a_header_block_has_to_be_completed_in_time(server: Wire) -> None:
     assert failed(server.connection, 110.0) is ErrorCode.ENHANCE_YOUR_CALM
 
 
-def test_a_frame_has_to_go_on(server: Wire) -> None:
-    for now in (100.0, 120.0, 140.0):
-        server.now = now
-        server.give(b"\0")
-        assert server.connection.next_timer() == now + 30.0
-    assert failed(server.connection, 169.0) is None
-    assert failed(server.connection, 170.0) is ErrorCode.ENHANCE_YOUR_CALM
+def test_a_frame_has_one_deadline_from_its_first_byte(server: Wire) -> None:
+    ping = server.ping()
+    for count, byte in enumerate(ping[:-1]):
+        server.now = 100.0 + count
+        server.give(bytes((byte,)))
+        assert server.connection.next_timer() == 130.0
+    assert failed(server.connection, 129.0) is None
+    server.now = 129.0
+    server.give(ping[-1:])
+    assert server.connection.next_timer() is None
+
+    server.give(ping[:3])
+    assert server.connection.next_timer() == 159.0
+    server.now = 150.0
+    server.give(ping[3:], ping[:3])  # the end of one frame and the beginning of the next
+    assert server.connection.next_timer() == 180.0
+    server.now = 170.0
+    server.give(ping[3:6])
+    assert failed(server.connection, 180.0) is ErrorCode.ENHANCE_YOUR_CALM
 
 
 def test_what_waits_for_its_turn_is_not_late(server: Wire) -> None:

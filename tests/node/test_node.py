@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import io
+import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -11,6 +14,7 @@ from typing import Any, Protocol
 import pytest
 
 from orbit_lite.actors import ActorContext, actor
+from orbit_lite.converters import MessageConverter
 from orbit_lite.errors import (
     AddressableNotFound,
     ConfigurationError,
@@ -20,10 +24,13 @@ from orbit_lite.errors import (
     NetworkError,
     TimeoutError,
 )
-from orbit_lite.model import NodeId, NodeStatus
+from orbit_lite.model import AddressableReference, InvocationRequest, Message, NodeId, NodeStatus
 from orbit_lite.node import DrainStep, NodeConfig, NodeState, OrbitClient, OrbitNode
 from orbit_lite.rpc import Channel, FailedPrecondition
 from orbit_lite.services import AdminClient, Announcement, HealthClient, ServingStatus
+from orbit_lite.services.stream import OPEN_STREAM
+from orbit_lite.telemetry import configure_logging
+from orbit_proto.orbit.shared import MessageProto
 
 
 class Start(Protocol):
@@ -250,6 +257,49 @@ async def test_an_actor_module_that_does_not_exist_is_named() -> None:
 def test_an_unknown_setting_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="prot"):
         OrbitNode(prot=1)
+
+
+async def test_a_client_that_leaves_when_its_calls_are_done_is_no_error(start: Start) -> None:
+    node = await start("n1")
+    async with OrbitClient(node.url) as client:
+        await client.actor("Tally", "a").invoke("add", 1)
+    async with Channel.from_url(node.url) as channel:
+        report = await AdminClient(channel).status()
+    counted = {method.method: (method.calls, method.errors) for method in report.calls}
+    assert counted["orbit.shared.ConnectionService/OpenStream"] == (1, 0)
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+async def test_a_client_that_drops_its_stream_is_an_error_only_while_calls_run(start: Start, is_busy: bool) -> None:
+    """Clients that are done with a stream may reset it, and many have no other way to end one."""
+    node = await start("n1")
+    async with Channel.from_url(node.url) as channel:
+        async with channel.request(OPEN_STREAM.path, OPEN_STREAM, MessageProto, MessageProto) as stream:
+            method, arguments = ("hold", "[]") if is_busy else ("add", "[1]")
+            request = InvocationRequest(AddressableReference.of("Tally", "a"), method, arguments)
+            await stream.send_message(MessageConverter.to_proto(Message(1, request)))
+            await (ENTERED.wait() if is_busy else stream.recv_message())
+            await stream.cancel()
+        assert node.server is not None
+        while node.server.in_flight:  # noqa: ASYNC110  # it hears of the reset later
+            await asyncio.sleep(0)
+        report = await AdminClient(channel).status()
+    counted = {method.method: (method.calls, method.errors) for method in report.calls}
+    assert counted[OPEN_STREAM.path.removeprefix("/")] == (1, int(is_busy))
+
+
+async def test_a_new_log_level_counts_for_the_loggers_of_actors_too(start: Start) -> None:
+    node = await start("n1")
+    root, actors = logging.getLogger(), logging.getLogger("shop.accounts")
+    before = root.level
+    handler = configure_logging("info", stream=io.StringIO())
+    try:
+        node.apply(dataclasses.replace(node.config, log_level="debug"))
+        assert actors.isEnabledFor(logging.DEBUG)
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+        root.setLevel(before)
 
 
 async def test_new_seeds_and_log_level_are_taken_over_while_the_node_runs(start: Start) -> None:

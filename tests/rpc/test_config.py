@@ -77,6 +77,7 @@ def test_a_wrong_transport_setting_is_named(changes: dict[str, Any], message: st
         (ServerConfig, {"max_concurrent_streams": 0}, "max_concurrent_streams=0"),
         (ServerConfig, {"keep_alive_interval": 1.0}, "keep_alive_interval=1.0"),
         (ServerConfig, {"handshake_timeout": 0}, "handshake_timeout=0"),
+        (ServerConfig, {"stall_timeout": 0.0}, "stall_timeout=0.0"),
         (ServerConfig, {"cancel_grace": -1}, "cancel_grace=-1"),
     ],
 )

@@ -25,6 +25,7 @@ def test_the_limits_are_the_defaults() -> None:
     assert f"| {config.max_message_size >> 20} MiB, refused" in PAGE
     assert f"| {config.max_concurrent_streams}; further ones" in PAGE
     assert f"| {config.handshake_timeout:g} s each" in PAGE
+    assert f"| {config.stall_timeout:g} s without room, then" in PAGE
     assert f"| {config.cancel_grace:g} s, then" in PAGE
     assert config.max_message_size == TransportConfig().max_message_size
 

@@ -116,7 +116,13 @@ def test_values_are_not_shown() -> None:
 
 def test_a_message_is_percent_encoded_as_the_specification_says() -> None:
     assert encode_message("a%b\n☺") == "a%25b%0A%E2%98%BA"
-    assert encode_message(" !#$&~") == " !#$&~"
+    assert encode_message("! #$&~") == "! #$&~"
+
+
+def test_a_message_with_blanks_at_its_ends_is_a_value_that_http2_allows() -> None:
+    assert encode_message("  not yet  ") == "%20 not yet %20"
+    assert encode_message(" ") == "%20"
+    assert decode_message("%20 not yet %20") == decode_message("  not yet  ") == "  not yet  "
 
 
 @given(st.text())

@@ -60,6 +60,33 @@ async def test_a_head_alone_is_told_from_a_head_with_an_empty_body(pair: MakePai
     assert await ours.read() == b""
 
 
+async def test_any_number_of_small_pieces_may_wait_as_long_as_the_windows_allow(pair: MakePair) -> None:
+    """A slow handler is no reason to end the connection, nor to store a hundred bytes for each one that came."""
+    joined, ours, theirs = await opened(pair)
+    message = b"\0\0\0\0\1x"
+    for _ in range(20_000):
+        await ours.send_data(message)
+        joined.client.flush()
+        await asyncio.sleep(0)  # each is read alone
+    await ours.send_data(b"", end=True)
+    await joined.settle()
+    assert joined.server.ended is None
+    assert len(theirs._data) < 40
+    assert theirs.h2.unreturned == 0
+    pieces = []
+    while piece := await theirs.read():
+        pieces.append(piece)
+    assert b"".join(pieces) == message * 20_000
+
+
+async def test_large_pieces_are_never_copied_together(pair: MakePair) -> None:
+    joined, ours, theirs = await opened(pair)
+    for piece in (b"a" * 10, b"b" * 1000, b"c" * 5000, b"d" * 10, b"e" * 10):
+        await ours.send_data(piece)
+        await joined.settle()
+    assert [len(data) for data, _ in theirs._data] == [10, 1000, 5000, 20]
+
+
 async def test_what_arrived_before_a_reset_is_read_before_it(pair: MakePair) -> None:
     joined, ours, theirs = await opened(pair)
     theirs.send_headers(HEAD)

@@ -6,12 +6,22 @@ import importlib.machinery
 import importlib.util
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 import orbit_proto
+from orbit_lite.rpc import Channel, Server
+from orbit_proto.grpc.health.v1 import HealthBase, HealthCheckRequest, HealthCheckResponse, HealthStub
+from orbit_proto.grpc.reflection.v1 import (
+    ServerReflectionBase,
+    ServerReflectionRequest,
+    ServerReflectionResponse,
+    ServerReflectionStub,
+)
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = [
@@ -39,6 +49,49 @@ def test_each_package_loads_alone_without_a_warning() -> None:
         assert done.stderr == ""
         loaded = {name.removeprefix("orbit_proto.") for name in done.stdout.split()}
         assert loaded & set(PACKAGES) == {package} | needs.get(package, set())
+
+
+class EndlessHealth(HealthBase):
+    """A stream that only its caller ends."""
+
+    async def watch(self, health_check_request: HealthCheckRequest) -> AsyncIterator[HealthCheckResponse]:
+        while True:
+            yield HealthCheckResponse()
+
+
+class EndlessReflection(ServerReflectionBase):
+    """The same with requests."""
+
+    async def server_reflection_info(
+        self, server_reflection_request_iterator: AsyncIterator[ServerReflectionRequest]
+    ) -> AsyncIterator[ServerReflectionResponse]:
+        async for _ in server_reflection_request_iterator:
+            yield ServerReflectionResponse()
+
+
+async def no_end() -> AsyncIterator[ServerReflectionRequest]:
+    while True:
+        yield ServerReflectionRequest()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda channel: HealthStub(channel).watch(HealthCheckRequest()),
+        lambda channel: ServerReflectionStub(channel).server_reflection_info(no_end()),
+    ],
+    ids=["server-streaming", "bidirectional"],
+)
+async def test_a_stream_that_is_closed_early_ends_its_call_at_once(call: Callable[[Channel], Any]) -> None:
+    """Not when the garbage collector comes to it, nor in a task of which nobody knows."""
+    async with Server([EndlessHealth(), EndlessReflection()]) as server:
+        await server.start("127.0.0.1", 0)
+        async with Channel("127.0.0.1", server.port or 0) as channel:
+            replies = call(channel)
+            await anext(replies)
+            assert channel.open_streams == 1
+            await replies.aclose()
+            assert channel.open_streams == 0
 
 
 @pytest.fixture

@@ -98,6 +98,7 @@ class Wire:
         self.answers: asyncio.Queue[Message] = asyncio.Queue()
         self.window = asyncio.Event()
         self.window.set()
+        self.may_be_left = False
 
     def put(
         self, message_id: int, content: Content, *, source: NodeId | None = None, target: Target | None = None

@@ -74,6 +74,7 @@ class Line:
         self.readable = asyncio.Event()
         self.readable.set()
         self.send_failure: OrbitError | None = None
+        self.is_ended = False
         self.is_left = False
         self._is_read = False
 
@@ -108,6 +109,11 @@ class Line:
             raise self.send_failure
         self.received.put_nowait(MessageConverter.from_proto(message))
 
+    async def end(self) -> None:
+        self.is_ended = True
+        if self._channel.ends:
+            self._incoming.put_nowait(None)
+
     def __aiter__(self) -> AsyncIterator[MessageProto]:
         return self
 
@@ -136,6 +142,7 @@ class Lines:
         self.deadlines: list[Deadline | None] = []
         self.endpoint = "http://peer:1"
         self.lets_send = True
+        self.ends = True
 
     def request(self, name: str, cardinality: Any, request_type: Any, reply_type: Any, **options: Any) -> Line:
         assert (name, options) == ("/orbit.shared.ConnectionService/OpenStream", {})
@@ -562,6 +569,36 @@ async def test_closing_fails_what_waits_refuses_what_comes_and_leaves_no_task() 
     await stream.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert repr(stream) == "<InvocationStream http://peer:1 closed, 0 in flight, 0 waiting>"
+
+
+async def test_a_stream_without_calls_is_ended_by_both_sides() -> None:
+    stream, _, line = await open_stream()
+    call = start(stream)
+    await line.answer((await line.take()).message_id, InvocationResponse("7"))
+    assert await call == 7
+    await stream.close()
+    assert line.is_ended
+    assert line.is_left
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_stream_with_calls_is_reset_and_not_ended() -> None:
+    stream, _, line = await open_stream()
+    call = start(stream)
+    await line.take()
+    await stream.close()
+    assert line.is_left
+    assert not line.is_ended
+    assert (await failure(call)).executed is Executed.MAYBE
+
+
+async def test_a_peer_that_does_not_end_the_stream_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orbit_lite.services.stream.CLOSE_GRACE", 0.0)
+    stream, lines, line = await open_stream()
+    lines.ends = False
+    await stream.close()
+    assert line.is_left
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 OPERATIONS = ["call", "call", "call", "answer", "answer", "leave", "block", "unblock", "lose", "refuse", "step"]

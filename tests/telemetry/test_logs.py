@@ -18,6 +18,7 @@ from orbit_lite.telemetry.logs import (
     JsonFormatter,
     RepeatFilter,
     TextFormatter,
+    change_level,
     configure_logging,
     redact,
 )
@@ -285,6 +286,7 @@ def logging_restored() -> Iterator[None]:
             root.removeHandler(handler)
             handler.close()
     root.setLevel(level)
+    logging.getLogger("orbit_lite").setLevel(logging.NOTSET)
 
 
 class Terminal(io.StringIO):
@@ -323,6 +325,32 @@ def test_the_level_counts_for_the_program_and_can_be_changed() -> None:
     configure_logging("debug", "text", stream)
     log.debug("heard once")
     assert stream.getvalue().count("heard") == 1
+
+
+@pytest.mark.usefixtures("logging_restored")
+@pytest.mark.parametrize("name", ["orbit_lite.test", "a.users.actors"])
+def test_a_changed_level_counts_for_the_same_loggers_as_the_first(name: str) -> None:
+    stream, log = io.StringIO(), logging.getLogger(name)
+    configure_logging("info", "text", stream)
+    change_level("debug")
+    log.debug("heard")
+    change_level("warning")
+    log.info("unheard")
+    configure_logging("debug", "text", stream)
+    log.debug("heard")
+    assert [line.split()[-1] for line in stream.getvalue().splitlines()] == ["heard", "heard"]
+    logging.getLogger("h2").info("header fields")
+    assert "header" not in stream.getvalue()
+
+
+@pytest.mark.usefixtures("logging_restored")
+def test_in_a_program_with_logs_of_its_own_only_the_librarys_level_changes() -> None:
+    before = logging.getLogger().level
+    change_level("debug")
+    assert logging.getLogger("orbit_lite.test").isEnabledFor(logging.DEBUG)
+    assert logging.getLogger().level == before
+    with pytest.raises(ConfigurationError, match="level='loud'"):
+        change_level("loud")
 
 
 @pytest.mark.usefixtures("logging_restored")

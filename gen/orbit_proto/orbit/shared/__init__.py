@@ -3,6 +3,7 @@
 # plugin: python-betterproto
 # This file has been @generated
 
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import (
@@ -239,7 +240,7 @@ class ConnectionServiceStub(orbit_lite.codec.ServiceStub):
         deadline: Optional["Deadline"] = None,
         metadata: Optional["MetadataLike"] = None
     ) -> AsyncIterator[MessageProto]:
-        async for response in self._stream_stream(
+        responses = self._stream_stream(
             "/orbit.shared.ConnectionService/OpenStream",
             message_proto_iterator,
             MessageProto,
@@ -247,8 +248,10 @@ class ConnectionServiceStub(orbit_lite.codec.ServiceStub):
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
-        ):
-            yield response
+        )
+        async with aclosing(responses):
+            async for response in responses:
+                yield response
 
     async def get_connection_info(
         self,
@@ -294,15 +297,17 @@ class HealthServiceStub(orbit_lite.codec.ServiceStub):
         deadline: Optional["Deadline"] = None,
         metadata: Optional["MetadataLike"] = None
     ) -> AsyncIterator[HealthCheckResponse]:
-        async for response in self._unary_stream(
+        responses = self._unary_stream(
             "/orbit.shared.HealthService/Watch",
             health_check_request,
             HealthCheckResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
-        ):
-            yield response
+        )
+        async with aclosing(responses):
+            async for response in responses:
+                yield response
 
 
 class ConnectionServiceBase(ServiceBase):

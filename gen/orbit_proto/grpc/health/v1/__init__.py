@@ -3,6 +3,7 @@
 # plugin: python-betterproto
 # This file has been @generated
 
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import (
     TYPE_CHECKING,
@@ -95,15 +96,17 @@ class HealthStub(orbit_lite.codec.ServiceStub):
         deadline: Optional["Deadline"] = None,
         metadata: Optional["MetadataLike"] = None
     ) -> AsyncIterator[HealthCheckResponse]:
-        async for response in self._unary_stream(
+        responses = self._unary_stream(
             "/grpc.health.v1.Health/Watch",
             health_check_request,
             HealthCheckResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
-        ):
-            yield response
+        )
+        async with aclosing(responses):
+            async for response in responses:
+                yield response
 
 
 class HealthBase(ServiceBase):

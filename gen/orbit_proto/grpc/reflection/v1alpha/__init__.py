@@ -3,6 +3,7 @@
 # plugin: python-betterproto
 # This file has been @generated
 
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import (
     TYPE_CHECKING,
@@ -108,7 +109,7 @@ class ServerReflectionStub(orbit_lite.codec.ServiceStub):
         deadline: Optional["Deadline"] = None,
         metadata: Optional["MetadataLike"] = None
     ) -> AsyncIterator[ServerReflectionResponse]:
-        async for response in self._stream_stream(
+        responses = self._stream_stream(
             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
             server_reflection_request_iterator,
             ServerReflectionRequest,
@@ -116,8 +117,10 @@ class ServerReflectionStub(orbit_lite.codec.ServiceStub):
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
-        ):
-            yield response
+        )
+        async with aclosing(responses):
+            async for response in responses:
+                yield response
 
 
 class ServerReflectionBase(ServiceBase):
