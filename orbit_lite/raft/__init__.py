@@ -3,6 +3,9 @@
 from orbit_lite.raft.config import (
     RaftConfig,
 )
+from orbit_lite.raft.core import (
+    RaftCore,
+)
 from orbit_lite.raft.errors import (
     ChangeRefused,
     ClusterMismatch,
@@ -14,6 +17,11 @@ from orbit_lite.raft.errors import (
     StoreLocked,
     TransferFailed,
     WipedNode,
+)
+from orbit_lite.raft.membership import (
+    bootstrap_state,
+    decode_configuration,
+    encode_configuration,
 )
 from orbit_lite.raft.messages import (
     Answer,
@@ -44,12 +52,20 @@ from orbit_lite.raft.ports import (
     RaftTransport,
     StateMachine,
 )
+from orbit_lite.raft.progress import (
+    ProgressState,
+)
+from orbit_lite.raft.status import (
+    FollowerStatus,
+    RaftStatus,
+)
 
 __all__ = [
     "Answer",
     "ChangeRefused",
     "ClusterMismatch",
     "Configuration",
+    "FollowerStatus",
     "HardState",
     "InstallSnapshotRequest",
     "InstallSnapshotResponse",
@@ -60,9 +76,12 @@ __all__ = [
     "Outgoing",
     "PreVoteRequest",
     "PreVoteResponse",
+    "ProgressState",
     "ProposalDropped",
     "ProposalLost",
     "RaftConfig",
+    "RaftCore",
+    "RaftStatus",
     "RaftTransport",
     "ReadIndexRequest",
     "ReadIndexResponse",
@@ -82,4 +101,7 @@ __all__ = [
     "TimeoutNowResponse",
     "TransferFailed",
     "WipedNode",
+    "bootstrap_state",
+    "decode_configuration",
+    "encode_configuration",
 ]
