@@ -11,6 +11,7 @@ __all__ = [
     "NotLeader",
     "ProposalDropped",
     "ProposalLost",
+    "SessionForgotten",
     "StoreCorrupt",
     "StoreFailed",
     "StoreLocked",
@@ -49,6 +50,14 @@ class ProposalLost(ClusterError):
     orb_code = "ORB-3003"
     executed = Executed.MAYBE
     retryable = True
+
+
+class SessionForgotten(ClusterError):
+    """The proposal was applied before, so long ago that its result is not kept any more."""
+
+    code = Status.OUT_OF_RANGE
+    orb_code = "ORB-3011"
+    executed = Executed.YES
 
 
 class ChangeRefused(ClusterError):
