@@ -86,12 +86,16 @@ class ClusterMismatch(ClusterError):
 class WipedNode(ClusterError):
     """A node came back under an id that had a store, without that store: its old votes and entries are forgotten.
 
-    It must not vote: remove it from the cluster, then add it again as a learner.
+    It must not vote: remove it from the cluster, then add it again as a learner. is_us: a peer says it of this node.
     """
 
     code = Status.FAILED_PRECONDITION
     orb_code = "ORB-3007"
     executed = Executed.NO
+
+    def __init__(self, message: str, *, is_us: bool = False, **context: object) -> None:
+        super().__init__(message, **context)  # type: ignore[arg-type]  # the same keywords as OrbitError's
+        self.is_us = is_us
 
 
 class StoreCorrupt(StorageError):

@@ -1,0 +1,773 @@
+"""RaftConsensus: the core in an event loop, with a store, a transport and state machines.
+
+All inputs reach the core from this loop; once a turn what it asks for is done, so that all that came in one turn shares
+a write and an AppendEntries. Writes run one after the other in a thread of their own, and while one runs the loop goes
+on: under load many proposals share an fsync.
+
+What becomes durable, what is sent and what is applied follows the order of `Ready`. Entries that a Ready hands out as
+committed are durable already, so they need not wait for the write of the same Ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from orbit_lite.errors import ConfigurationError, Executed, OrbitError, Status
+from orbit_lite.model import LiteCommand, LiteKind, LogEntry, NodeId, RaftCommand
+from orbit_lite.raft.applier import Applier
+from orbit_lite.raft.config import RaftConfig
+from orbit_lite.raft.core import RaftCore
+from orbit_lite.raft.errors import (
+    ChangeRefused,
+    ClusterMismatch,
+    NotLeader,
+    ProposalLost,
+    StoreFailed,
+    TransferFailed,
+    WipedNode,
+)
+from orbit_lite.raft.exchange import Exchange
+from orbit_lite.raft.membership import bootstrap_state
+from orbit_lite.raft.messages import (
+    Configuration,
+    Member,
+    Outgoing,
+    ReadIndexRequest,
+    ReadIndexResponse,
+    Ready,
+    Request,
+    Response,
+    Role,
+    SnapshotMeta,
+)
+from orbit_lite.raft.observers import Observers
+from orbit_lite.raft.ports import LiteRaftTransport, LogStore, RaftTransport, StateMachine
+from orbit_lite.raft.proposals import Proposals
+from orbit_lite.raft.status import RaftStatus
+
+__all__ = ["RaftConsensus"]
+
+_log = logging.getLogger("orbit_lite.raft")
+
+T = TypeVar("T")
+
+#: Entries applied before others in the loop get a turn.
+_BURST = 256
+#: Bytes of a snapshot handed to the store at a time.
+_PIECE = 1024 * 1024
+#: Seconds between two tries of a proposal or read that found no leader, while nothing else happens.
+_PAUSE = 0.05
+#: Seconds that `stop` waits for a write that does not end.
+_STOP_GRACE = 5.0
+
+
+class RaftConsensus:
+    """One node of a replicated log.
+
+    node_id: this node. cluster_nodes: the founders of the cluster, with their addresses where the transport should
+    learn them; the same on each founder. A store that is not empty has the last word on who is in the cluster.
+    store: SqliteLogStore, or MemoryLogStore for tests; it stays open, its owner closes it. state_machine: what is
+    replicated. join: this node was not among the founders and waits to be added by `add_node` on the leader.
+    """
+
+    def __init__(
+        self,
+        node_id: NodeId,
+        cluster_nodes: Sequence[NodeId] | Mapping[NodeId, str],
+        config: RaftConfig | None = None,
+        *,
+        store: LogStore | None = None,
+        state_machine: StateMachine | None = None,
+        directory: StateMachine | None = None,
+        cluster_id: str = "default",
+        join: bool = False,
+    ) -> None:
+        """directory: the state machine of commands of kind DIRECTORY. Raises ConfigurationError."""
+        if store is None:
+            raise ConfigurationError(
+                "store=None: say SqliteLogStore.open(path), or MemoryLogStore() to lose everything with the process"
+            )
+        self.node_id = node_id
+        self.cluster_id = cluster_id
+        self.config = config or RaftConfig()
+        self.store = store
+        #: Why the node takes no part any more; None while it does.
+        self.failure: OrbitError | None = None
+        addresses = cluster_nodes if isinstance(cluster_nodes, Mapping) else dict.fromkeys(cluster_nodes, "")
+        self._founders = {node_id: "", **addresses}
+        self._is_joining = join
+        machines = {LiteKind.DATA: state_machine, LiteKind.DIRECTORY: directory}
+        self._applier = Applier(
+            {kind: machine for kind, machine in machines.items() if machine is not None},
+            max_sessions=self.config.max_sessions,
+        )
+        self._observers = Observers()
+        self._proposals = Proposals()
+        self._reads: list[tuple[int, asyncio.Future[None]]] = []
+        self._core: RaftCore | None = None
+        self._exchange: Exchange | None = None
+        self._thread: ThreadPoolExecutor | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turn: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._jobs: set[asyncio.Task[None]] = set()
+        self._later: list[Ready] = []  # handed out while a snapshot is being restored
+        self._is_restoring = False
+        self._is_snapshotting = False
+        self._snapshot_index = 0
+        self._known: tuple[Role, NodeId | None, int] = (Role.FOLLOWER, None, 0)
+        self._configuration: Configuration | None = None
+        self._changed: asyncio.Future[None] | None = None
+        self._is_stopped = False
+        #: Counted since the start: writes of the store and the seconds that they took, entries that were written.
+        self.writes = self.entries_written = 0
+        self.write_seconds = 0.0
+
+    # ------------------------------------------------------------ life
+
+    async def start(self, transport: RaftTransport) -> None:
+        """Open the log and take part. Raises StoreCorrupt, ClusterMismatch; ConfigurationError for a second start."""
+        if self._loop is not None:
+            raise ConfigurationError(f"consensus of {self.node_id} starts once, make a new one")
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"raft-{self.node_id.key}")
+        config = self.config
+        if not isinstance(transport, LiteRaftTransport):
+            config = dataclasses.replace(config, pre_vote=False)
+        try:
+            stored = await self._in_thread(self.store.load)
+            if not stored.entries and stored.snapshot is None and stored.hard_state.term == 0 and not self._is_joining:
+                members = tuple(Member(node_id) for node_id in self._founders)
+                stored = bootstrap_state(Configuration(self.cluster_id, members))
+                await self._in_thread(lambda: self.store.save(hard_state=stored.hard_state, entries=stored.entries))
+            core = RaftCore(self.node_id, config, stored, now=self._loop.time(), random=random.random)
+        except BaseException:
+            self._thread.shutdown(wait=False)
+            raise
+        theirs = core.configuration.cluster_id
+        if core.configuration.members and theirs != self.cluster_id:
+            self._thread.shutdown(wait=False)
+            raise ClusterMismatch(f"the store is of cluster {theirs!r}, this node of {self.cluster_id!r}")
+        self._core = core
+        self._exchange = Exchange(transport, self._in_thread, self.store, chunk_bytes=config.snapshot_chunk_bytes)
+        self._observers.start()
+        for node_id, address in self._founders.items():
+            if address and node_id != self.node_id and not await self._set_address(node_id, address):
+                break
+        self._wake()
+
+    async def stop(self) -> None:
+        """Take no part any more. Whoever waits for something gets ProposalLost or NotLeader. Again has no effect."""
+        if self._is_stopped or self._loop is None:
+            self._is_stopped = True
+            return
+        self._is_stopped = True
+        self._quiet()
+        self._give_up(None)
+        if self._exchange is not None:
+            await self._exchange.close()
+        jobs = list(self._jobs)
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+        await self._observers.close()
+        if self._thread is not None:
+            ending = self._loop.run_in_executor(None, self._thread.shutdown)
+            done, _ = await asyncio.wait([ending], timeout=_STOP_GRACE)
+            if not done:
+                _log.error("node %s: the store's last write does not end", self.node_id)
+
+    def _quiet(self) -> None:
+        for handle in (self._turn, self._timer):
+            if handle is not None:
+                handle.cancel()
+        self._turn = self._timer = None
+
+    def _fail(self, error: BaseException) -> None:
+        """Something happened after which this node must neither vote nor acknowledge: it falls silent, visibly."""
+        if self.failure is not None or self._is_stopped:
+            return
+        failure = error if isinstance(error, OrbitError) else StoreFailed(f"{self.node_id}: {error!r}")
+        self.failure = failure
+        _log.error("node %s takes no part in consensus any more: %s", self.node_id, failure, exc_info=error)
+        self._quiet()
+        self._give_up(failure)
+        self._observe()
+
+    def _give_up(self, failure: OrbitError | None) -> None:
+        """Tell everybody who waits."""
+        self._proposals.fail_all(failure or ProposalLost(f"{self.node_id} stops"))
+        for _, read in self._reads:
+            if not read.done():
+                read.set_exception(failure or NotLeader(f"{self.node_id} stops"))
+        self._reads.clear()
+        if self._exchange is not None:
+            self._exchange.fail_answers(failure or NotLeader(f"{self.node_id} stops"))
+        self._signal()
+
+    def __repr__(self) -> str:
+        if self._core is None:
+            return f"<RaftConsensus {self.node_id} not started>"
+        core = self._core
+        state = "failed" if self.failure else "stopped" if self._is_stopped else core.role.value
+        return f"<RaftConsensus {self.node_id} {state}, term {core.term}, commit {core.commit}>"
+
+    # ------------------------------------------------------------ state
+
+    @property
+    def core(self) -> RaftCore:
+        """The state machine inside, to look at. Raises ConfigurationError before `start`."""
+        if self._core is None:
+            raise ConfigurationError(f"consensus of {self.node_id} was not started")
+        return self._core
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the node takes part."""
+        return self._core is not None and not self._is_stopped and self.failure is None
+
+    @property
+    def applied_index(self) -> int:
+        """Index of the last entry that the state machine has seen."""
+        return self._applier.index
+
+    @property
+    def pending_proposals(self) -> int:
+        """Proposals made here that are not decided."""
+        return len(self._proposals)
+
+    def is_leader(self) -> bool:
+        return self.is_running and self.core.role is Role.LEADER
+
+    def get_leader(self) -> NodeId | None:
+        """Whom this node takes for the leader; every node knows, as a rule."""
+        return self.core.leader if self.is_running else None
+
+    def get_current_term(self) -> int:
+        return self.core.term
+
+    def get_cluster_nodes(self) -> list[NodeId]:
+        """Voters and learners of the latest configuration in the log."""
+        return [member.node_id for member in self.core.configuration.members]
+
+    def status(self) -> RaftStatus:
+        """All that an operator wants to know."""
+        return self.core.status()
+
+    # ------------------------------------------------------------ observers
+
+    def on_leader_elected(self, callback: Callable[[NodeId], Awaitable[None] | None]) -> None:
+        """Call back with each leader that this node comes to know, itself included."""
+        self._observers.on_leader_elected.append(callback)
+
+    def on_leader_lost(self, callback: Callable[[NodeId], Awaitable[None] | None]) -> None:
+        """Call back with the leader that this node has lost sight of, or ceased to be."""
+        self._observers.on_leader_lost.append(callback)
+
+    def on_term_changed(self, callback: Callable[[int], Awaitable[None] | None]) -> None:
+        """Call back with each new term."""
+        self._observers.on_term_changed.append(callback)
+
+    def _observe(self) -> None:
+        """Tell the observers, and those who wait for a leader, what has changed."""
+        core = self.core
+        now = (core.role, core.leader if self.failure is None else None, core.term)
+        before, self._known = self._known, now
+        if now == before:
+            return
+        _, old_leader, old_term = before
+        _, leader, term = now
+        if term != old_term:
+            self._observers.term_changed(term)
+        if leader != old_leader or (leader is not None and term != old_term):
+            if old_leader is not None and old_leader != leader:
+                self._observers.leader_lost(old_leader)
+            if leader is not None:
+                self._observers.leader_elected(leader)
+                _log.info("node %s: %s leads in term %d", self.node_id, leader, term)
+        self._signal()
+
+    def _signal(self) -> None:
+        changed, self._changed = self._changed, None
+        if changed is not None and not changed.done():
+            changed.set_result(None)
+
+    async def _wait_for_change(self, limit: float) -> None:
+        """Until the role, the leader or the term changes, or for `limit` seconds."""
+        if self._changed is None:
+            self._changed = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._changed], timeout=limit)
+
+    # ------------------------------------------------------------ proposals and reads
+
+    async def propose(
+        self,
+        data: bytes,
+        *,
+        client: str = "",
+        seq: int = 0,
+        timeout: float | None = 30.0,
+        kind: LiteKind = LiteKind.DATA,
+    ) -> bytes:
+        """Replicate a command; the result of `StateMachine.apply`, once it is committed and applied on this node.
+
+        On a follower the leader is asked. client, seq: a session, in which the same seq is applied once; with it the
+        proposal is made again until it is decided, without it only while it surely was not made. timeout: seconds.
+        Raises ProposalLost (it may have been applied), NotLeader when there was no leader in time, ProposalDropped,
+        SessionForgotten, StoreFailed, ParseError for a command that is too large.
+        """
+        if client and seq < 1:
+            raise ConfigurationError(f"seq={seq}: a session's proposals count from 1")
+        command = LiteCommand(kind, client, seq, data)
+        deadline = self._deadline(timeout)
+        while True:
+            try:
+                return await self._propose_once(command, deadline)
+            except OrbitError as error:
+                again = error.executed is Executed.NO or (client and isinstance(error, ProposalLost))
+                if not (again and error.retryable) or self.failure is not None or self._is_stopped:
+                    raise
+                await self._pause(deadline, error)
+
+    async def _propose_once(self, command: LiteCommand, deadline: float) -> bytes:
+        self._check_running()
+        core = self.core
+        if core.role is Role.LEADER:
+            term, index = core.propose([command], self._now(), timestamp_ms=_unix_ms())
+            self._wake()
+        else:
+            term, index = await self._forward(command, deadline)
+        return await self._decided(term, index, deadline)
+
+    async def _forward(self, command: LiteCommand, deadline: float) -> tuple[int, int]:
+        leader, exchange = self.core.leader, self._exchange
+        if leader is None or exchange is None or not exchange.is_lite:
+            raise NotLeader(f"{self.node_id} does not lead, and knows of no leader that it could ask", leader=leader)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await exchange.forward(leader, command)
+        except TimeoutError as error:
+            raise ProposalLost(f"{leader} did not say in time whether it took the proposal") from error
+        except OrbitError as error:
+            if error.executed is Executed.MAYBE:
+                raise ProposalLost(f"{leader} did not say whether it took the proposal: {error}") from error
+            raise
+
+    async def _decided(self, term: int, index: int, deadline: float) -> bytes:
+        """The result of the entry at index, if it is that of `term`."""
+        result = self._proposals.wait(term, index, applied=self._applier.index)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await result
+        except TimeoutError as error:
+            if isinstance(error, OrbitError):
+                raise
+            raise ProposalLost(f"entry {index} of term {term} was not committed in time", retryable=False) from error
+
+    async def read(self, timeout: float | None = 30.0) -> None:
+        """Return once this node has applied all that was committed anywhere when `read` was called (thesis 6.4).
+
+        What is then read from the state machine is linearizable. Raises NotLeader when no leader answers in time.
+        """
+        deadline = self._deadline(timeout)
+        while True:
+            try:
+                index = await self._read_index(deadline)
+                break
+            except OrbitError as error:
+                if self.failure is not None or self._is_stopped:
+                    raise
+                await self._pause(deadline, error)
+        if index > self._applier.index:
+            applied: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._reads.append((index, applied))
+            await self._in_time(applied, deadline, f"entry {index} was not applied in time")
+
+    async def _read_index(self, deadline: float) -> int:
+        self._check_running()
+        core, exchange = self.core, self._exchange
+        index: int | None
+        if core.role is Role.LEADER:
+            asked: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+            core.read(asked, self._now())
+            self._wake()
+            index = await self._in_time(asked, deadline, "no majority confirmed the leader in time")
+        elif core.leader is None or exchange is None or not exchange.is_lite:
+            raise NotLeader(f"{self.node_id} knows of no leader that it could ask", leader=core.leader)
+        else:
+            request = ReadIndexRequest(core.term, self.node_id)
+            response = await self._in_time(
+                exchange.ask(Outgoing(core.leader, request)), deadline, f"{core.leader} gave no read index in time"
+            )
+            index = response.index if isinstance(response, ReadIndexResponse) else None
+        if index is None:
+            raise NotLeader("the leadership changed while it was to be confirmed", leader=core.leader)
+        return index
+
+    async def _in_time(self, work: Awaitable[T], deadline: float, otherwise: str) -> T:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await work
+        except TimeoutError as error:
+            if isinstance(error, OrbitError):
+                raise
+            raise NotLeader(otherwise, leader=self.get_leader()) from error
+
+    async def _pause(self, deadline: float, error: OrbitError) -> None:
+        """Before the next try. Raises the error when there is no time for one."""
+        left = deadline - self._now()
+        if left <= _PAUSE:
+            raise error
+        await self._wait_for_change(_PAUSE)
+
+    def _deadline(self, timeout: float | None) -> float:
+        return float("inf") if timeout is None else asyncio.get_running_loop().time() + timeout
+
+    # ------------------------------------------------------------ for operators
+
+    async def transfer_leadership(self, target: NodeId | None = None, *, timeout: float = 10.0) -> NodeId:
+        """Hand the leadership to a voter, by default to the one that is furthest; the new leader (thesis 3.10).
+
+        Raises NotLeader, TransferFailed.
+        """
+        self._check_running()
+        core = self.core
+        if target is None:
+            candidates = [follower for follower in core.status().followers if follower.is_voter]
+            if core.role is Role.LEADER and not candidates:
+                raise TransferFailed(f"{self.node_id} is the only voter")
+            target = max(candidates, key=lambda follower: follower.match_index).node_id if candidates else self.node_id
+        core.transfer(target, self._now())
+        self._wake()
+        deadline = self._deadline(min(timeout, 2 * self.config.election_timeout_max + 1.0))
+        while self.is_running and self._now() < deadline:
+            if core.leader == target:
+                return target
+            if core.role is Role.LEADER and core.status().transfer is None:
+                break
+            await self._wait_for_change(_PAUSE)
+        raise TransferFailed(f"the leadership did not go to {target}; {core.leader or 'nobody'} leads")
+
+    async def add_node(
+        self, node_id: NodeId, address: str = "", *, learner: bool = False, timeout: float = 60.0
+    ) -> None:
+        """Add a node, on the leader: as a learner first and, once it has caught up, as a voter (thesis 4.2.1).
+
+        address: where it is, told to all members. learner: leave it a learner. Raises NotLeader, ChangeRefused.
+        """
+        deadline = self._deadline(timeout)
+        await self._change(Member(node_id, address, voter=False), node_id, deadline)
+        if not learner:
+            await self.promote(node_id, timeout=max(0.0, deadline - self._now()))
+
+    async def promote(self, node_id: NodeId, *, timeout: float = 60.0) -> None:
+        """Make a learner a voter, as soon as it has caught up. Raises NotLeader, ChangeRefused."""
+        deadline = self._deadline(timeout)
+        while True:
+            member = self.core.configuration.member(node_id)
+            if member is None:
+                raise ChangeRefused(f"{node_id} is no member of the cluster")
+            try:
+                await self._change(dataclasses.replace(member, voter=True), node_id, deadline)
+                return
+            except ChangeRefused as error:
+                await self._pause(deadline, error)
+
+    async def remove_node(self, node_id: NodeId, *, timeout: float = 60.0) -> None:
+        """Remove a member, on the leader; it may be the leader itself. Raises NotLeader, ChangeRefused."""
+        await self._change(None, node_id, self._deadline(timeout))
+
+    async def _change(self, member: Member | None, node_id: NodeId, deadline: float) -> None:
+        self._check_running()
+        term, index = self.core.change(member, node_id, self._now(), timestamp_ms=_unix_ms())
+        self._wake()
+        await self._decided(term, index, deadline)
+
+    async def take_snapshot(self) -> SnapshotMeta | None:
+        """Write the state machine's state down and forget the log before it; None when there is nothing new."""
+        self._check_running()
+        if self._applier.index == self._snapshot_index or self._is_snapshotting or self._is_restoring:
+            return self.core.snapshot
+        self._begin_snapshot()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+        self._check_running()
+        return self.core.snapshot
+
+    # ------------------------------------------------------------ peers
+
+    async def handle(self, request: Request, *, transfer: bool = False) -> Response:
+        """Answer a peer's request, once all that the answer promises is durable. transfer: see `Outgoing`.
+
+        Raises StoreFailed and the like when this node takes no part any more.
+        """
+        self._check_running()
+        exchange = self._exchange
+        if exchange is None:
+            raise ConfigurationError(f"consensus of {self.node_id} was not started")
+        answer = exchange.expect()
+        self.core.receive(request, token=answer, now=self._now(), transfer=transfer)
+        self._wake()
+        return await answer
+
+    async def propose_forwarded(self, commands: Sequence[RaftCommand]) -> tuple[int, int]:
+        """Append commands for a follower; (term, index of the first). Raises NotLeader, ProposalDropped."""
+        self._check_running()
+        position = self.core.propose(commands, self._now(), timestamp_ms=_unix_ms())
+        self._wake()
+        return position
+
+    def _check_running(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if self._is_stopped or self._core is None:
+            raise NotLeader(f"{self.node_id} {'has stopped' if self._is_stopped else 'was not started'}")
+
+    # ------------------------------------------------------------ the loop's turn
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time() if self._loop is None else self._loop.time()
+
+    def _wake(self) -> None:
+        if self._turn is None and self._loop is not None and self.is_running:
+            self._turn = self._loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        """Do what the core asks for."""
+        self._turn = None
+        core = self.core
+        try:
+            while core.has_ready() and self.is_running:
+                if self._do(core.ready()):
+                    self._wake()  # others first
+                    break
+        except Exception as error:  # a defect, or a state machine that failed: this node must not go on
+            self._fail(error)
+            return
+        self._observe()
+        if core.configuration is not self._configuration:
+            self._spread_addresses(core.configuration)
+        self._arm()
+
+    def _do(self, ready: Ready) -> bool:
+        """The duties of a Ready, from top to bottom; True when that took so long that others should have a turn."""
+        for sent in ready.at_once:
+            self._send(sent)
+        if ready.must_persist:
+            self._spawn(self._persist(ready))
+        else:
+            self.core.persisted(ready, self._now())
+            self._say(ready)
+        if self._is_restoring:
+            self._later.append(ready)
+            return False
+        return self._advance(ready)
+
+    def _say(self, ready: Ready) -> None:
+        for sent in ready.requests:
+            self._send(sent)
+        if self._exchange is not None:
+            for answer in ready.answers:
+                self._exchange.answer(answer)
+
+    async def _persist(self, ready: Ready) -> None:
+        began = time.perf_counter()
+        is_intact = await self._in_thread(
+            lambda: self.store.save(
+                hard_state=ready.hard_state, entries=ready.entries, chunk=ready.chunk, install=ready.install
+            )
+        )
+        self.writes += 1
+        self.entries_written += len(ready.entries)
+        self.write_seconds += time.perf_counter() - began
+        if self.is_running:
+            self.core.persisted(ready, self._now(), snapshot_intact=is_intact)
+            self._say(ready)
+            self._wake()
+
+    def _advance(self, ready: Ready) -> bool:
+        """Restore, apply, answer reads."""
+        if ready.restore is not None:
+            self._is_restoring = True
+            self._later.append(dataclasses.replace(ready, restore=None))
+            self._spawn(self._restore(ready.restore))
+            return False
+        for entry in ready.committed:
+            self._apply(entry)
+        if ready.committed:
+            self._answer_reads()
+            self._snapshot_if_due()
+        for state in ready.reads:
+            asked: Any = state.token
+            if not asked.done():
+                asked.set_result(state.index)
+        return len(ready.committed) >= _BURST
+
+    def _apply(self, entry: LogEntry) -> None:
+        result = self._applier.apply(entry)
+        self._proposals.applied(entry.term, entry.index, result)
+        if type(entry.command) is LiteCommand and entry.command.kind is LiteKind.CONFIG:
+            self._spawn(self._forget_strangers(self.core.configuration_at(entry.index)))
+
+    def _answer_reads(self) -> None:
+        index = self._applier.index
+        if not self._reads:
+            return
+        waiting = []
+        for wanted, applied in self._reads:
+            if wanted > index:
+                waiting.append((wanted, applied))
+            elif not applied.done():
+                applied.set_result(None)
+        self._reads = waiting
+
+    def _arm(self) -> None:
+        """See to it that the core's next deadline is kept."""
+        loop, due = self._loop, self.core.next_deadline
+        if loop is None or not self.is_running:
+            return
+        timer = self._timer
+        if timer is not None and timer.when() > due:
+            timer.cancel()
+            timer = None
+        if timer is None:
+            # One that comes too early just looks again: cheaper than a new one for each heartbeat that arrives.
+            self._timer = loop.call_at(due, self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        self._timer = None
+        if self.is_running:
+            self.core.handle_timer(self._now())
+            self._wake()
+            self._arm()
+
+    def _send(self, sent: Outgoing) -> None:
+        if self._exchange is not None:
+            self._exchange.send(sent, self._answered)
+
+    def _answered(self, sent: Outgoing, response: Response | OrbitError) -> None:
+        """A peer's answer, or why there is none."""
+        if not self.is_running:
+            return
+        if isinstance(response, WipedNode) and response.is_us:
+            self._fail(response)
+            return
+        try:
+            if isinstance(response, OrbitError):
+                unimplemented = response.code is Status.UNIMPLEMENTED
+                self.core.unreachable(sent, self._now(), unimplemented=unimplemented)
+            else:
+                self.core.receive_response(sent, response, self._now())
+        except Exception as error:  # a defect in the core
+            self._fail(error)
+            return
+        self._wake()
+
+    # ------------------------------------------------------------ addresses
+
+    def _spread_addresses(self, configuration: Configuration) -> None:
+        """A configuration came into force: the transport learns where its members are."""
+        before, self._configuration = self._configuration, configuration
+        old = {member.node_id: member.address for member in before.members} if before is not None else {}
+        now = {member.node_id: member.address for member in configuration.members}
+        for node_id, address in now.items():
+            if address and address != old.get(node_id) and node_id != self.node_id:
+                self._spawn(self._set_address_later(node_id, address))
+
+    async def _set_address_later(self, node_id: NodeId, address: str) -> None:
+        await self._set_address(node_id, address)
+
+    async def _set_address(self, node_id: NodeId, address: str) -> bool:
+        exchange = self._exchange
+        return exchange is not None and await exchange.set_address(node_id, address)
+
+    async def _forget_strangers(self, configuration: Configuration) -> None:
+        """Nodes that left may come back with a new store."""
+        members = {member.node_id for member in configuration.members}
+        for peer in [peer for peer in await self._in_thread(self.store.peers) if peer not in members]:
+            await self._in_thread(lambda peer=peer: self.store.remember_peer(peer, None))  # type: ignore[misc]
+
+    # ------------------------------------------------------------ snapshots
+
+    def _snapshot_if_due(self) -> None:
+        if self._applier.index - self._snapshot_index >= self.config.snapshot_entries and not self._is_snapshotting:
+            self._begin_snapshot()
+
+    def _begin_snapshot(self) -> None:
+        configuration = self.core.configuration_at(self._applier.index)
+        meta, data = self._applier.snapshot(configuration)
+        self._is_snapshotting = True
+        self._snapshot_index = meta.index
+        self._spawn(self._write_snapshot(meta, data))
+
+    async def _write_snapshot(self, meta: SnapshotMeta, data: bytes) -> None:
+        view = memoryview(data)
+        first_index = self.core.first_index_after(meta)
+
+        def pieces() -> Iterable[bytes]:
+            for at in range(0, max(1, len(data)), _PIECE):
+                yield bytes(view[at : at + _PIECE])
+
+        try:
+            await self._in_thread(lambda: self.store.write_snapshot(meta, pieces(), first_index=first_index))
+            if self.is_running:
+                self.core.compacted(meta)
+                self._wake()
+        finally:
+            self._is_snapshotting = False
+
+    async def _restore(self, meta: SnapshotMeta) -> None:
+        """Set the state machine to a snapshot, then do what was put off meanwhile."""
+        data = await self._in_thread(lambda: self._read_snapshot(meta))
+        self._applier.restore(meta, data)
+        self._snapshot_index = meta.index
+        self._proposals.skipped(meta.index)
+        self._is_restoring = False
+        self._answer_reads()
+        later, self._later = self._later, []
+        for ready in later:
+            if self._is_restoring:
+                self._later.append(ready)
+            else:
+                self._advance(ready)
+                await asyncio.sleep(0)
+        self._wake()
+
+    def _read_snapshot(self, meta: SnapshotMeta) -> bytes:
+        pieces = []
+        at = 0
+        while at < meta.size:
+            piece = self.store.read_snapshot(meta, at, _PIECE)
+            pieces.append(piece)
+            at += len(piece)
+        return b"".join(pieces)
+
+    # ------------------------------------------------------------ tasks and threads
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        if self._loop is None or self._thread is None:
+            raise ConfigurationError(f"consensus of {self.node_id} was not started")
+        return await self._loop.run_in_executor(self._thread, work)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something of our own; if it fails, this node has failed."""
+        if self._loop is None:
+            raise ConfigurationError(f"consensus of {self.node_id} was not started")
+        job = self._loop.create_task(work)
+        self._jobs.add(job)
+        job.add_done_callback(self._done)
+
+    def _done(self, job: asyncio.Task[None]) -> None:
+        self._jobs.discard(job)
+        if not job.cancelled() and (error := job.exception()) is not None:
+            self._fail(error)
+
+
+def _unix_ms() -> int:
+    return time.time_ns() // 1_000_000
