@@ -68,7 +68,7 @@ def lead(raft: RaftState) -> None:
     """The election is won: begin with an entry of the own term, without which nothing older may be committed (§8)."""
     raft.become_leader()
     leadership = leadership_of(raft)
-    _follow_configuration(raft, leadership)
+    _follow_configuration(raft, leadership, leadership.first_index)
     _begin_round(raft, leadership)
     raft.log.append([LogEntry(raft.term, leadership.first_index, _NOOP)])
 
@@ -134,12 +134,15 @@ def wants_to_send(raft: RaftState) -> bool:
     return leadership is not None and (leadership.must_replicate or leadership.reads.wants_round(leadership.rounds))
 
 
-def _follow_configuration(raft: RaftState, leadership: Leadership) -> None:
-    """A configuration came into force: feed whom it names, count who votes in it."""
+def _follow_configuration(raft: RaftState, leadership: Leadership, next_index: int) -> None:
+    """A configuration came into force: feed whom it names, count who votes in it.
+
+    next_index: of an entry that is there or about to be, so that newcomers are sent something at once.
+    """
     configuration = raft.configuration
     for member in configuration.members:
         if member.node_id != raft.node_id and member.node_id not in leadership.progress:
-            leadership.progress[member.node_id] = Progress(member.node_id, raft.log.last_index + 1, raft.now)
+            leadership.progress[member.node_id] = Progress(member.node_id, next_index, raft.now)
     leadership.voters = [
         progress for node_id, progress in leadership.progress.items() if node_id in configuration.voters
     ]
@@ -197,7 +200,7 @@ def change(raft: RaftState, node_id: NodeId, member: Member | None, timestamp_ms
         _check_caught_up(raft, leadership.progress[node_id])
     index = raft.log.last_index + 1
     raft.log.append([LogEntry(raft.term, index, membership.configuration_command(configuration), timestamp_ms)])
-    _follow_configuration(raft, leadership)
+    _follow_configuration(raft, leadership, index)
     return raft.term, index
 
 
