@@ -3,6 +3,9 @@
 from orbit_lite.raft.config import (
     RaftConfig,
 )
+from orbit_lite.raft.consensus import (
+    RaftConsensus,
+)
 from orbit_lite.raft.core import (
     RaftCore,
 )
@@ -12,6 +15,7 @@ from orbit_lite.raft.errors import (
     NotLeader,
     ProposalDropped,
     ProposalLost,
+    SessionForgotten,
     StoreCorrupt,
     StoreFailed,
     StoreLocked,
@@ -80,6 +84,7 @@ __all__ = [
     "ProposalDropped",
     "ProposalLost",
     "RaftConfig",
+    "RaftConsensus",
     "RaftCore",
     "RaftStatus",
     "RaftTransport",
@@ -90,6 +95,7 @@ __all__ = [
     "Request",
     "Response",
     "Role",
+    "SessionForgotten",
     "SnapshotChunk",
     "SnapshotMeta",
     "StateMachine",

@@ -6,9 +6,8 @@ Pure but for the state machines, which are the user's. A snapshot is the session
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Mapping
-from struct import Struct
-from struct import error as StructError
 
 from orbit_lite.errors import InternalError, OrbitError, ParseError
 from orbit_lite.model import LiteCommand, LiteKind, LogEntry
@@ -19,7 +18,7 @@ from orbit_lite.raft.sessions import Sessions
 __all__ = ["Applier", "checksum"]
 
 _MAGIC = b"ORBS\x01"
-_SECTION = Struct(">BQ")
+_SECTION = struct.Struct(">BQ")
 _SECTIONS = {"sessions": 0, LiteKind.DATA: 1, LiteKind.DIRECTORY: 2}
 
 #: What an entry without a machine gives: configurations, and the entry with which a leader begins.
@@ -118,7 +117,7 @@ def _sections(data: bytes) -> dict[int, bytes]:
     while at < len(data):
         try:
             number, size = _SECTION.unpack_from(data, at)
-        except StructError as error:
+        except struct.error as error:
             raise ParseError(f"snapshot: {error}") from error
         at += _SECTION.size
         if number in sections or at + size > len(data):

@@ -69,5 +69,5 @@ class Observers:
                         pending = callback(value)
                         if inspect.isawaitable(pending):
                             await pending
-                    except Exception:  # the user's own
+                    except Exception:  # noqa: BLE001  # the user's own
                         _log.exception("callback %r failed", callback)

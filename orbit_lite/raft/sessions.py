@@ -9,9 +9,8 @@ Of each session the results of the last WINDOW numbers are kept, so that many pr
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
-from struct import Struct
-from struct import error as StructError
 
 from orbit_lite.errors import ParseError
 from orbit_lite.raft.errors import SessionForgotten
@@ -21,9 +20,9 @@ __all__ = ["WINDOW", "Sessions"]
 #: Results kept for each session.
 WINDOW = 128
 
-_HEAD = Struct(">I")
-_SESSION = Struct(">HQH")  # length of the name, the floor, number of results
-_RESULT = Struct(">QI")
+_HEAD = struct.Struct(">I")
+_SESSION = struct.Struct(">HQH")  # length of the name, the floor, number of results
+_RESULT = struct.Struct(">QI")
 
 
 class _Session:
@@ -94,7 +93,7 @@ class Sessions:
                     at += _RESULT.size
                     session.results[seq] = data[at : at + size]
                     at += size
-        except (StructError, UnicodeDecodeError) as error:
+        except (struct.error, UnicodeDecodeError) as error:
             raise ParseError(f"table of sessions: {error}") from error
         if at != len(data) or len(sessions) != count:
             raise ParseError(f"table of sessions: {len(data)} bytes, {at} expected")

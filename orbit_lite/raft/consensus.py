@@ -1,0 +1,237 @@
+"""RaftConsensus: what users and operators do with a node of the cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from orbit_lite.errors import ConfigurationError, Executed, OrbitError
+from orbit_lite.model import LiteCommand, LiteKind, NodeId
+from orbit_lite.raft.driver import Driver, unix_ms
+from orbit_lite.raft.errors import ChangeRefused, NotLeader, ProposalLost, TransferFailed
+from orbit_lite.raft.messages import Member, Outgoing, ReadIndexRequest, ReadIndexResponse, Role, SnapshotMeta
+
+__all__ = ["RaftConsensus"]
+
+T = TypeVar("T")
+
+#: Seconds between two tries of a proposal or read that found no leader, while nothing else happens.
+_PAUSE = 0.05
+
+
+class RaftConsensus(Driver):
+    """One node of a replicated log: `start` it with a transport, `propose` to it, `read` through it.
+
+    The constructor is the driver's.
+    """
+
+    # ------------------------------------------------------------ observers
+
+    def on_leader_elected(self, callback: Callable[[NodeId], Awaitable[None] | None]) -> None:
+        """Call back with each leader that this node comes to know, itself included."""
+        self._observers.on_leader_elected.append(callback)
+
+    def on_leader_lost(self, callback: Callable[[NodeId], Awaitable[None] | None]) -> None:
+        """Call back with the leader that this node has lost sight of, or ceased to be."""
+        self._observers.on_leader_lost.append(callback)
+
+    def on_term_changed(self, callback: Callable[[int], Awaitable[None] | None]) -> None:
+        """Call back with each new term."""
+        self._observers.on_term_changed.append(callback)
+
+    # ------------------------------------------------------------ proposals and reads
+
+    async def propose(
+        self,
+        data: bytes,
+        *,
+        client: str = "",
+        seq: int = 0,
+        timeout: float | None = 30.0,
+        kind: LiteKind = LiteKind.DATA,
+    ) -> bytes:
+        """Replicate a command; the result of `StateMachine.apply`, once it is committed and applied on this node.
+
+        On a follower the leader is asked. client, seq: a session, in which the same seq is applied once; with it the
+        proposal is made again until it is decided, without it only while it surely was not made. timeout: seconds.
+        Raises ProposalLost (it may have been applied), NotLeader when there was no leader in time, ProposalDropped,
+        SessionForgotten, StoreFailed, ParseError for a command that is too large.
+        """
+        if client and seq < 1:
+            raise ConfigurationError(f"seq={seq}: a session's proposals count from 1")
+        command = LiteCommand(kind, client, seq, data)
+        deadline = self._deadline(timeout)
+        while True:
+            try:
+                return await self._propose_once(command, deadline)
+            except OrbitError as error:
+                again = error.executed is Executed.NO or (client and isinstance(error, ProposalLost))
+                if not (again and error.retryable) or self.failure is not None or self._is_stopped:
+                    raise
+                await self._pause(deadline, error)
+
+    async def _propose_once(self, command: LiteCommand, deadline: float) -> bytes:
+        self._check_running()
+        core = self.core
+        if core.role is Role.LEADER:
+            term, index = core.propose([command], self._now(), timestamp_ms=unix_ms())
+            self._wake()
+        else:
+            term, index = await self._forward(command, deadline)
+        return await self._decided(term, index, deadline)
+
+    async def _forward(self, command: LiteCommand, deadline: float) -> tuple[int, int]:
+        leader, exchange = self.core.leader, self._exchange
+        if leader is None or exchange is None or not exchange.is_lite:
+            raise NotLeader(f"{self.node_id} does not lead, and knows of no leader that it could ask", leader=leader)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await exchange.forward(leader, command)
+        except TimeoutError as error:
+            raise ProposalLost(f"{leader} did not say in time whether it took the proposal") from error
+        except OrbitError as error:
+            if error.executed is Executed.MAYBE:
+                raise ProposalLost(f"{leader} did not say whether it took the proposal: {error}") from error
+            raise
+
+    async def _decided(self, term: int, index: int, deadline: float) -> bytes:
+        """The result of the entry at index, if it is that of `term`."""
+        result = self._proposals.wait(term, index, applied=self._applier.index)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await result
+        except TimeoutError as error:
+            if isinstance(error, OrbitError):
+                raise
+            raise ProposalLost(f"entry {index} of term {term} was not committed in time", retryable=False) from error
+
+    async def read(self, timeout: float | None = 30.0) -> None:
+        """Return once this node has applied all that was committed anywhere when `read` was called (thesis 6.4).
+
+        What is then read from the state machine is linearizable. Raises NotLeader when no leader answers in time.
+        """
+        deadline = self._deadline(timeout)
+        while True:
+            try:
+                index = await self._read_index(deadline)
+                break
+            except OrbitError as error:
+                if self.failure is not None or self._is_stopped:
+                    raise
+                await self._pause(deadline, error)
+        if index > self._applier.index:
+            applied: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._reads.append((index, applied))
+            await self._in_time(applied, deadline, f"entry {index} was not applied in time")
+
+    async def _read_index(self, deadline: float) -> int:
+        self._check_running()
+        core, exchange = self.core, self._exchange
+        index: int | None
+        if core.role is Role.LEADER:
+            asked: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+            core.read(asked, self._now())
+            self._wake()
+            index = await self._in_time(asked, deadline, "no majority confirmed the leader in time")
+        elif core.leader is None or exchange is None or not exchange.is_lite:
+            raise NotLeader(f"{self.node_id} knows of no leader that it could ask", leader=core.leader)
+        else:
+            request = ReadIndexRequest(core.term, self.node_id)
+            response = await self._in_time(
+                exchange.ask(Outgoing(core.leader, request)), deadline, f"{core.leader} gave no read index in time"
+            )
+            index = response.index if isinstance(response, ReadIndexResponse) else None
+        if index is None:
+            raise NotLeader("the leadership changed while it was to be confirmed", leader=core.leader)
+        return index
+
+    async def _in_time(self, work: Awaitable[T], deadline: float, otherwise: str) -> T:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await work
+        except TimeoutError as error:
+            if isinstance(error, OrbitError):
+                raise
+            raise NotLeader(otherwise, leader=self.get_leader()) from error
+
+    async def _pause(self, deadline: float, error: OrbitError) -> None:
+        """Before the next try. Raises the error when there is no time for one."""
+        left = deadline - self._now()
+        if left <= _PAUSE:
+            raise error
+        await self._wait_for_change(_PAUSE)
+
+    def _deadline(self, timeout: float | None) -> float:
+        return float("inf") if timeout is None else asyncio.get_running_loop().time() + timeout
+
+    # ------------------------------------------------------------ for operators
+
+    async def transfer_leadership(self, target: NodeId | None = None, *, timeout: float = 10.0) -> NodeId:
+        """Hand the leadership to a voter, by default to the one that is furthest; the new leader (thesis 3.10).
+
+        Raises NotLeader, TransferFailed.
+        """
+        self._check_running()
+        core = self.core
+        if target is None:
+            candidates = [follower for follower in core.status().followers if follower.is_voter]
+            if core.role is Role.LEADER and not candidates:
+                raise TransferFailed(f"{self.node_id} is the only voter")
+            target = max(candidates, key=lambda follower: follower.match_index).node_id if candidates else self.node_id
+        core.transfer(target, self._now())
+        self._wake()
+        deadline = self._deadline(min(timeout, 2 * self.config.election_timeout_max + 1.0))
+        while self.is_running and self._now() < deadline:
+            if core.leader == target:
+                return target
+            if core.role is Role.LEADER and core.status().transfer is None:
+                break
+            await self._wait_for_change(_PAUSE)
+        raise TransferFailed(f"the leadership did not go to {target}; {core.leader or 'nobody'} leads")
+
+    async def add_node(
+        self, node_id: NodeId, address: str = "", *, learner: bool = False, timeout: float = 60.0
+    ) -> None:
+        """Add a node, on the leader: as a learner first and, once it has caught up, as a voter (thesis 4.2.1).
+
+        address: where it is, told to all members. learner: leave it a learner. Raises NotLeader, ChangeRefused.
+        """
+        deadline = self._deadline(timeout)
+        await self._change(Member(node_id, address, voter=False), node_id, deadline)
+        if not learner:
+            await self.promote(node_id, timeout=max(0.0, deadline - self._now()))
+
+    async def promote(self, node_id: NodeId, *, timeout: float = 60.0) -> None:
+        """Make a learner a voter, as soon as it has caught up. Raises NotLeader, ChangeRefused."""
+        deadline = self._deadline(timeout)
+        while True:
+            member = self.core.configuration.member(node_id)
+            if member is None:
+                raise ChangeRefused(f"{node_id} is no member of the cluster")
+            try:
+                await self._change(dataclasses.replace(member, voter=True), node_id, deadline)
+                return
+            except ChangeRefused as error:
+                await self._pause(deadline, error)
+
+    async def remove_node(self, node_id: NodeId, *, timeout: float = 60.0) -> None:
+        """Remove a member, on the leader; it may be the leader itself. Raises NotLeader, ChangeRefused."""
+        await self._change(None, node_id, self._deadline(timeout))
+
+    async def _change(self, member: Member | None, node_id: NodeId, deadline: float) -> None:
+        self._check_running()
+        term, index = self.core.change(member, node_id, self._now(), timestamp_ms=unix_ms())
+        self._wake()
+        await self._decided(term, index, deadline)
+
+    async def take_snapshot(self) -> SnapshotMeta | None:
+        """Write the state machine's state down and forget the log before it; None when there is nothing new."""
+        self._check_running()
+        if self._applier.index == self._snapshot_index or self._is_snapshotting or self._is_restoring:
+            return self.core.snapshot
+        self._begin_snapshot()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+        self._check_running()
+        return self.core.snapshot
