@@ -20,7 +20,7 @@ OperationT = TypeVar("OperationT")
 ModelT_contra = TypeVar("ModelT_contra", contravariant=True)
 
 #: What `Model.step` returns when the result cannot come from the state.
-ILLEGAL: Final = object()
+ILLEGAL: Final[Hashable] = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,8 @@ class Model(Protocol[ModelT_contra]):
         """The state of a partition before the first operation."""
         ...
 
-    def step(self, state: Hashable, operation: ModelT_contra, result: bytes | None, /) -> object:
-        """The state after the operation, hashable; ILLEGAL when it cannot give this result. None: any result."""
+    def step(self, state: Hashable, operation: ModelT_contra, result: bytes | None, /) -> Hashable:
+        """The state after the operation; ILLEGAL when it cannot give this result. None: any result."""
         ...
 
 
@@ -142,12 +142,12 @@ def _has_order(calls: Sequence[Call[OperationT]], model: Model[OperationT], limi
             following = step(state, call.operation, call.result)
             if following is not ILLEGAL:
                 reached = (taken | 1 << number, following)
-                if reached not in seen:  # type: ignore[comparison-overlap]  # ILLEGAL is the only one without hash
+                if reached not in seen:
                     if len(seen) >= limit:
                         return None
-                    seen.add(reached)  # type: ignore[arg-type]
+                    seen.add(reached)
                     trail.append((position, state))
-                    taken, state = reached  # type: ignore[assignment]
+                    taken, state = reached
                     end = end_of[number]
                     for gone in (position, end) if end else (position,):
                         after[before[gone]], before[after[gone]] = after[gone], before[gone]
