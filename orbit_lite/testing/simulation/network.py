@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orbit_lite.model import AppendEntriesRequest
-from orbit_lite.raft import Outgoing, ReadIndexRequest, Response
+from orbit_lite.raft import Outgoing, Response
 from orbit_lite.testing.simulation.world import World
 
 if TYPE_CHECKING:
+    from orbit_lite.testing.simulation.client import Attempt
     from orbit_lite.testing.simulation.node import SimulatedNode
 
 __all__ = ["Link", "Network", "Rpc", "Weather"]
@@ -50,7 +51,7 @@ LONGEST_DELAY = 10.0
 class Rpc:
     """A request on its way, and the token of its answer."""
 
-    __slots__ = ("deadline", "incarnation", "is_answered", "is_open", "is_timed", "sent", "source", "target")
+    __slots__ = ("attempt", "deadline", "incarnation", "is_answered", "is_open", "is_timed", "sent", "source", "target")
 
     def __init__(self, source: SimulatedNode, target: SimulatedNode, sent: Outgoing, deadline: float) -> None:
         self.source = source
@@ -61,6 +62,7 @@ class Rpc:
         self.is_open = True  # the sender still waits
         self.is_answered = False
         self.is_timed = False  # its end is in the queue
+        self.attempt: Attempt | None = None  # the client's read that a follower asks the leader for
 
 
 class Network:
@@ -218,11 +220,3 @@ def describe(message: object) -> str:
         fields.append(f"{field}={value}")
     return f"{name.removesuffix('Request')} {' '.join(fields)}"
 
-
-def is_heartbeat(message: object) -> bool:
-    return isinstance(message, AppendEntriesRequest) and not message.entries
-
-
-def is_read(sent: Outgoing) -> bool:
-    """Whether the node itself, not its core, sent it: a follower that reads."""
-    return isinstance(sent.request, ReadIndexRequest)

@@ -29,7 +29,6 @@ from orbit_lite.raft import (
     Role,
     SnapshotMeta,
     StateMachine,
-    Stored,
     StoreFailed,
     decode_configuration,
 )
@@ -181,17 +180,20 @@ class SimulatedNode:
     def accepts(self, peer: SimulatedNode) -> bool:
         """Whether both have the store under which the other knows them; what else comes is dropped.
 
-        The first contact decides, and is remembered durably, like what a transport's handshake does.
+        The first contact with a member decides, and is remembered durably, as by a transport's handshake.
         """
-        mine, theirs = self.disk.peers(), peer.disk.peers()
-        if mine.get(peer.node_id) is None:
-            self.disk.remember_peer(peer.node_id, peer.disk.store_id)
-        if theirs.get(self.node_id) is None:
-            peer.disk.remember_peer(self.node_id, self.disk.store_id)
-        if mine[peer.node_id] == peer.disk.store_id and theirs[self.node_id] == self.disk.store_id:
+        if self._knows(peer) and peer._knows(self):
             return True
         self.world.coverage["message of a wiped node refused"] += 1
         return False
+
+    def _knows(self, peer: SimulatedNode) -> bool:
+        known = self.disk.peers().get(peer.node_id)
+        if known is not None:
+            return known == peer.disk.store_id
+        if self.is_up and self.core.configuration.member(peer.node_id) is not None:
+            self.disk.remember_peer(peer.node_id, peer.disk.store_id)
+        return True
 
     def receive(self, rpc: Rpc, carried: Outgoing) -> None:
         self.core.receive(carried.request, token=rpc, now=self.clock(), transfer=carried.transfer)
@@ -537,7 +539,3 @@ class SimulatedNode:
         core = self.core
         return f"{core.role.value} term {core.term} commit {core.commit}"
 
-
-def founders(stored: Stored, count: int) -> list[SimulatedDisk]:
-    """Disks of the nodes that found a cluster."""
-    return [SimulatedDisk(f"store-{number}.0", stored) for number in range(1, count + 1)]
