@@ -147,7 +147,7 @@ class Invariants:
             mirror.base = stored.snapshot.index
         for entry in stored.entries:
             self._append(node, mirror, entry)
-        if before is None or node.former_disks:
+        if before is None:  # the founders' first entry is committed from the beginning
             self.committed = max(self.committed, (stored.hard_state.commit, mirror.term_at(stored.hard_state.commit)))
         mirror.commit = stored.hard_state.commit
         core = node.core
@@ -181,7 +181,7 @@ class Invariants:
         known = self._entries.get((index, term))
         if known is None:
             self._entries[index, term] = (command, before)
-            if isinstance(command, LiteCommand) and command.kind is LiteKind.CONFIG and node.core is not None:
+            if isinstance(command, LiteCommand) and command.kind is LiteKind.CONFIG:
                 self._appended_configuration(node, mirror, entry, command)
         else:
             if known[0] is not command and known[0] != command:
@@ -212,8 +212,8 @@ class Invariants:
             self._fail("membership", node, f"changes it before an entry of its term {core.term} is committed")
         old = {member.node_id: member.voter for member in before.members}
         new = {member.node_id: member.voter for member in self.configuration(command.data).members}
-        if len({*old.items()} ^ {*new.items()}) > 2 or sum(old.get(key) != new.get(key) for key in {**old, **new}) > 1:
-            self._fail("membership", node, f"changes several nodes at once: {old} → {new}")
+        if len(changed := [key for key in old | new if old.get(key) != new.get(key)]) > 1:
+            self._fail("membership", node, f"changes several nodes at once: {changed}")
 
     @staticmethod
     def _in_force(mirror: _Mirror) -> Configuration | None:

@@ -63,7 +63,9 @@ class SimulatedNode:
         config: RaftConfig,
         state_machine: Callable[[], StateMachine],
         workload: Workload[Any],
+        died: Callable[[SimulatedNode], None],
     ) -> None:
+        self.died = died
         self.node_id = node_id
         self.number = number
         self.disk = disk
@@ -80,6 +82,7 @@ class SimulatedNode:
         self.incarnation = 0
         self.backlog: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self.trap: tuple[str, int] | None = None
+        self.damage = 0.0  # share of snapshot chunks that are damaged on the way
         self.minimum_write, self.maximum_write = 0.0005, 0.008  # seconds
         self._random: Random = world.stream(f"node {node_id.key}")
         self._clock = self._random.random() * 1000.0  # local seconds at _clock_at
@@ -138,6 +141,7 @@ class SimulatedNode:
         self.proposals.clear()
         self.reads.clear()
         self.backlog.clear()
+        self.died(self)
 
     def pause(self) -> None:
         """Stop the process where it stands (SIGSTOP): the world and its clock go on."""
@@ -299,8 +303,6 @@ class SimulatedNode:
                 data = data[:-1] + bytes([data[-1] ^ 1]) if data else data
             carried = replace(sent, request=replace(request, data=data))
         self.network.send(self, target, sent, carried)
-
-    damage = 0.0  # share of snapshot chunks that are damaged on the way
 
     def _gone(self, rpc: Rpc) -> None:
         if self.incarnation == rpc.incarnation:
