@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import click
 
-from orbit_lite.cli import about, call, cluster, config, health, invoke, serve
+from orbit_lite.cli import about, call, cluster, config, health, invoke, serve, sim
 from orbit_lite.cli.demo import command as demo
 from orbit_lite.cli.problems import INTERRUPTED, USED_WRONGLY, Problem
 from orbit_lite.errors import OrbitError
@@ -44,6 +44,7 @@ for _verb in (
     call.call,
     invoke.invoke,
     demo.demo,
+    sim.sim,
     config.config,
     about.completion,
     about.version,

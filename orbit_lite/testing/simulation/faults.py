@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from orbit_lite.model import Member
-from orbit_lite.raft import ChangeRefused, NotLeader, Role, TransferFailed
+
+from orbit_lite.raft import ChangeRefused, Member, NotLeader, Role, TransferFailed
 from orbit_lite.testing.simulation.disk import SimulatedDisk
 from orbit_lite.testing.simulation.network import Link, Weather
 from orbit_lite.testing.simulation.node import TRAPS, SimulatedNode

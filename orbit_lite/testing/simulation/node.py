@@ -13,10 +13,11 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from orbit_lite.model import LiteCommand, LiteKind, LogEntry, Member, NodeId
+from orbit_lite.model import LiteCommand, LiteKind, LogEntry, NodeId
 from orbit_lite.raft import (
     Configuration,
     InstallSnapshotRequest,
+    Member,
     NotLeader,
     Outgoing,
     ProposalDropped,
