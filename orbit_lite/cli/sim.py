@@ -29,8 +29,11 @@ _PROGRESS_INTERVAL = 1.0  # seconds
 @click.option("--nodes", type=click.IntRange(1, 9), help="Founders of each cluster; else 3 and 5 in turns.")
 @click.option("--steps", type=click.IntRange(1), default=2000, show_default=True, help="Events with faults in each run.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes; else one for each processor.")
+@click.option("--brief", is_flag=True, help="Do not look for a shorter run that fails.")
 @json_option
-def sim(*, seeds: int, first_seed: int, nodes: int | None, steps: int, jobs: int | None, as_json: bool) -> int:
+def sim(
+    *, seeds: int, first_seed: int, nodes: int | None, steps: int, jobs: int | None, brief: bool, as_json: bool
+) -> int:
     """Simulate Raft clusters in virtual time, one run for each seed.
 
     Messages are lost, doubled, late; disks are slow, full, torn; processes die, stop and return; members come and go.
@@ -58,7 +61,7 @@ def sim(*, seeds: int, first_seed: int, nodes: int | None, steps: int, jobs: int
     if shown != began:
         print(end="\r\033[K", file=sys.stderr, flush=True)
     elapsed = time.monotonic() - began
-    shortest = _shortest(failed, config) if failed is not None else None
+    shortest = failed if failed is None or brief else _shortest(failed, config)
     if as_json:
         print_json(_document(summary, elapsed, shortest))
     else:

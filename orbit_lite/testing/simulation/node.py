@@ -116,8 +116,6 @@ class SimulatedNode:
         self._forget()
         self.is_up = True
         stored = self.disk.load()
-        if stored.snapshot is not None:
-            self._restore(stored.snapshot)
         self.core = RaftCore(self.node_id, self.config, stored, now=self.clock(), random=self._random.random)
         self.invariants.started(self, stored)
         if self.world.trace is not None:
@@ -278,7 +276,6 @@ class SimulatedNode:
             self.invariants.answers(self, rpc, answer.response)
             self.network.respond(rpc, answer.response)
         if ready.restore is not None and intact:
-            self.world.coverage["snapshot installed"] += 1
             self._restore(ready.restore)
         if ready.committed and not self._apply(ready.committed):
             return
@@ -363,6 +360,8 @@ class SimulatedNode:
         if ready is not None:
             self.saving = None
             self.invariants.saved(self, ready, intact)
+            if ready.install is not None:
+                self.world.coverage["snapshot installed" if intact else "snapshot found damaged"] += 1
             self.core.persisted(ready, self.clock(), snapshot_intact=intact)
             self.invariants.observe(self)
             self._finish(ready, intact=intact)
