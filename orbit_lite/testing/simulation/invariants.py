@@ -242,6 +242,7 @@ class Invariants:
             if term == mirror.term and mirror.vote is not None:
                 self._fail("monotone", node, f"votes in term {term} for {vote} after {mirror.vote}")
             mirror.term, mirror.vote = term, vote
+        led = mirror.leader_of == term  # it may have committed its own removal, and stepped down at once
         if role is not mirror.role:
             if self.world.trace is not None:
                 self.world.note(node.node_id.key, f"= {mirror.role.value} → {role.value} in term {term}")
@@ -254,7 +255,7 @@ class Invariants:
             if commit < mirror.commit:
                 self._fail("monotone", node, f"goes back from commit {mirror.commit} to {commit}")
             mirror.commit = commit
-            if role is Role.LEADER:
+            if led or role is Role.LEADER:
                 self._commits(node, commit, term)
         if core.last_index == mirror.last_index:
             expected = self._in_force(mirror)

@@ -318,7 +318,7 @@ class SimulatedNode:
             self._begin()
 
     def _begin(self) -> None:
-        ready, write = self._jobs[0]
+        _, write = self._jobs[0]
         if self._trapped("before a write"):
             return
         try:
@@ -338,7 +338,7 @@ class SimulatedNode:
         """The disk has it, whether the process is stopped or not; a dead process's writes were settled when it died."""
         if incarnation != self.incarnation:
             return
-        ready, write = self._jobs[0]
+        _, write = self._jobs[0]
         try:
             intact = self.disk.finish(write)
         except StoreFailed as error:
@@ -357,6 +357,10 @@ class SimulatedNode:
         if incarnation != self.incarnation:
             return
         ready, write = self._jobs.popleft()
+        if self._jobs:
+            self._begin()
+            if not self.is_up:
+                return
         if ready is not None:
             self.saving = None
             self.invariants.saved(self, ready, intact)
@@ -375,10 +379,6 @@ class SimulatedNode:
             self._is_snapshotting = False
             if self.disk.snapshot == write.snapshot[0]:
                 self.core.compacted(write.snapshot[0])
-        if self._jobs:
-            self._begin()
-            if not self.is_up:
-                return
         self.pump()
 
     # ---------------------------------------------------------------- the state machine
