@@ -117,6 +117,20 @@ def interop(session: nox.Session) -> None:
 
 
 @nox.session
+def simulate(session: nox.Session) -> None:
+    """20,000 clusters in virtual time, 2,000 steps each: `nox -s simulate -- --seeds 500` for fewer."""
+    session.install(".")
+    session.run("orbit-lite", "sim", *(session.posargs or ("--seeds", "20000")))
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Each rule of Raft taken out once is noticed by the simulator: `nox -s mutation -- NAME` for one."""
+    session.install(".")
+    session.run("python", "tests/simulation/mutants/find.py", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Lines and branches that the tests reach."""
     session.install(".[testing]", *groups("test", "peers", "coverage"))
