@@ -27,7 +27,9 @@ _PROGRESS_INTERVAL = 1.0  # seconds
 @click.option("--seeds", type=click.IntRange(1), default=100, show_default=True, help="How many runs.")
 @click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True, help="The seed of the first run.")
 @click.option("--nodes", type=click.IntRange(1, 9), help="Founders of each cluster; else 3 and 5 in turns.")
-@click.option("--steps", type=click.IntRange(1), default=2000, show_default=True, help="Events with faults in each run.")
+@click.option(
+    "--steps", type=click.IntRange(1), default=2000, show_default=True, help="Events with faults in each run."
+)
 @click.option("--jobs", type=click.IntRange(1), help="Processes; else one for each processor.")
 @click.option("--brief", is_flag=True, help="Do not look for a shorter run that fails.")
 @json_option

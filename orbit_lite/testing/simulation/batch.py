@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -72,7 +72,7 @@ def run_seed(
 
 
 def explain(report: Report, run: Callable[[Plan, bool], Report], *, attempts: int = 300) -> Report:
-    """The shortest failing run that is found from a failing one, with its trace. run: (plan, traced) of the same seed."""
+    """The shortest failing run found from a failing one, with its trace. run: (plan, traced) of the same seed."""
     shortest = shrink(report, lambda plan: run(plan, False), attempts=attempts)
     return run(shortest.plan, True)
 
@@ -100,8 +100,8 @@ class Summary:
         return [name for name in (*KINDS, *EFFECTS) if not self.coverage[name]]
 
 
-def run_seeds(seeds: Iterable[int], *, jobs: int = 1, **options: Any) -> Iterator[Report]:
-    """Run seeds, as `run_seed` does; reports in the order of the seeds. jobs: processes; close the iterator to end them.
+def run_seeds(seeds: Iterable[int], *, jobs: int = 1, **options: Any) -> Generator[Report, None, None]:
+    """Run seeds, as `run_seed` does; reports in the order of the seeds. jobs: processes; close it to end them.
 
     With more than one, state machine and workload must be importable, as for `multiprocessing`.
     """

@@ -1,8 +1,8 @@
 """A disk behind the `LogStore` protocol: what is durable, what is being written, and what a crash makes of that.
 
 A write is begun, takes virtual time, and is finished; until then nothing of it counts. Writes are finished in the order
-in which they were begun. A crash in between draws for the writes on the way how many of them (from the first) got to the
-disk, and whether the next was torn: its record is there in part, its checksum is wrong, and `load` cuts it off, as the
+in which they were begun. A crash in between draws how many of the writes on the way (from the first) got to the disk,
+and whether the next was torn: its record is there in part, its checksum is wrong, and `load` cuts it off, as the
 store's recovery does. All of one write or nothing: that is what a store promises.
 """
 
@@ -122,7 +122,7 @@ class SimulatedDisk:
         return self._apply(write)
 
     def crash(self, random: Random) -> str:
-        """The power goes, or the process. What became of the writes on the way: "", "lost", "kept", "in part", "torn"."""
+        """The power goes, or the process. The writes on the way became: "", "lost", "kept", "in part", "torn"."""
         writing, self._writing = self._writing, []
         self.fails_next, self.failed = None, False
         if not writing:

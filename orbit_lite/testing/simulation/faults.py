@@ -1,19 +1,19 @@
 """What goes wrong, and when: actions drawn from a seed before the run knows its own state.
 
-An action is a time, a kind and three numbers in [0, 1). Which node it hits is decided when it happens ("the leader", "the
-second"), so an action keeps its meaning when others are left out, which is what shrinking does. Each seed draws its own
-mix: some kinds only, seldom or often (swarm testing, Groce et al. 2012), because faults hide each other.
+An action is a time, a kind and three numbers in [0, 1). Which node it hits is decided when it happens ("the leader",
+"the second"), so an action keeps its meaning when others are left out, which is what shrinking does. Each seed draws its
+own mix: some kinds only, seldom or often (swarm testing, Groce et al. 2012), because faults hide each other.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-
-from orbit_lite.raft import ChangeRefused, Member, NotLeader, Role, TransferFailed
+from orbit_lite.raft import ChangeRefused, Member, NotLeader, TransferFailed
 from orbit_lite.testing.simulation.disk import SimulatedDisk
 from orbit_lite.testing.simulation.network import Link, Weather
 from orbit_lite.testing.simulation.node import TRAPS, SimulatedNode
@@ -40,7 +40,7 @@ class Action:
 
 def duration(draw: float, longest: float = 6.0) -> float:
     """From 50 ms to `longest` seconds, short ones as often as long ones in orders of magnitude."""
-    return 0.05 * (longest / 0.05) ** draw
+    return 0.05 * math.pow(longest / 0.05, draw)
 
 
 def draw_actions(simulation: Simulation) -> Iterator[Action]:
@@ -289,9 +289,7 @@ class Faults:
         leader = self.simulation.leader()
         return leader if leader is not None and not leader.is_paused and not self.wiped else None
 
-    def _change(
-        self, leader: SimulatedNode, candidates: list[SimulatedNode], who: float, voter: bool | None
-    ) -> str:
+    def _change(self, leader: SimulatedNode, candidates: list[SimulatedNode], who: float, voter: bool | None) -> str:
         node = candidates[int(who * len(candidates))]
         member = None if voter is None else Member(node.node_id, voter=voter)
         try:

@@ -56,7 +56,7 @@ RULES = {
     "snapshot": "a snapshot is what a replay of the log gives, with the configuration in force there (Raft §7)",
     "monotone": "term and commit never go back; a vote stays as it is within its term (Raft, figure 2)",
     "durable before reply": "what an answer or a request promises is on disk before it leaves (Raft, figure 2)",
-    "membership": "one node at a time, after an entry of the own term, after the change before (thesis 4.1; raft-dev 2015)",
+    "membership": "one node at a time, after an entry of its term, after the last change (thesis 4.1; raft-dev 2015)",
     "configuration in force": "the latest configuration in the log counts, committed or not (thesis 4.1)",
     "acknowledged": "what a client was told to be done stays done",
     "fresh read": "a linearizable read sees all that was acknowledged before it began (thesis 6.4)",
@@ -273,7 +273,9 @@ class Invariants:
         index, term = self.committed
         covered = mirror.snapshot is not None and mirror.snapshot.index >= index
         if not covered and mirror.term_at(index) != term:
-            self._fail("leader completeness", node, f"leads term {mirror.term} without the committed entry {index}/{term}")
+            self._fail(
+                "leader completeness", node, f"leads term {mirror.term} without the committed entry {index}/{term}"
+            )
 
     def _commits(self, node: SimulatedNode, index: int, term: int) -> None:
         """A leader's commit advanced to index, all by itself: it must have counted well."""
@@ -387,4 +389,6 @@ class Invariants:
             entry = self._applied[index][0] if index in self._applied else None
             command: Any = entry.command if entry is not None else None
             if not isinstance(command, LiteCommand) or (command.client, command.seq) != (client, seq):
-                self._fail("acknowledged", None, f"{client}'s write {seq} was acknowledged as entry {index}, there is {entry}")
+                self._fail(
+                    "acknowledged", None, f"{client}'s write {seq} was acknowledged as entry {index}, there is {entry}"
+                )

@@ -1,4 +1,4 @@
-"""What is replicated in a simulated cluster: the state machine under test behind client sessions, and one to begin with."""
+"""What a simulated cluster replicates: the state machine under test behind client sessions, and one to begin with."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class KeyValueOperation:
 
 
 class KeyValueMachine:
-    """Keys and values of text. A command is `kind key value expected`, joined by spaces; a put returns the old value."""
+    """Keys and values of text. A command is `kind key value expected`, with spaces; a put returns the old value."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
@@ -166,7 +166,5 @@ class Replica:
 
     def restore(self, data: bytes) -> None:
         sessions, _, rest = data.partition(b"\n")
-        self.sessions = {
-            client: (seq, bytes.fromhex(result)) for client, (seq, result) in json.loads(sessions).items()
-        }
+        self.sessions = {client: (seq, bytes.fromhex(result)) for client, (seq, result) in json.loads(sessions).items()}
         self.machine.restore(rest)

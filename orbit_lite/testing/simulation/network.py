@@ -1,8 +1,8 @@
 """The network between nodes: requests and their responses get lost, doubled, late, and out of order.
 
-A request is answered once, late or never. Where no answer can come in time, the sender learns it when the request's time
-is up: `unreachable`. A request may arrive long after that, at a node that was restarted meanwhile: such are the stale
-messages that a real network holds back. Links are directed, so that a cut can be one-way.
+A request is answered once, late or never. Where no answer can come in time, the sender learns it when the request's
+time is up: `unreachable`. A request may arrive long after that, at a node that was restarted meanwhile: such are the
+stale messages that a real network holds back. Links are directed, so that a cut can be one-way.
 """
 
 from __future__ import annotations
@@ -219,4 +219,3 @@ def describe(message: object) -> str:
             continue  # who speaks stands before
         fields.append(f"{field}={value}")
     return f"{name.removesuffix('Request')} {' '.join(fields)}"
-

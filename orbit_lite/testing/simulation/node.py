@@ -1,8 +1,8 @@
 """A node in virtual time: the driver of a `RaftCore`, with a disk that takes time and a process that can die anywhere.
 
-It does what the asyncio driver does, in the same order: `Ready` → disk → persisted → requests and answers → state machine
-→ reads. While the disk writes, other inputs go on. Whatever reaches the node (message, timer, finished write, client)
-ends in `pump`.
+It does what the asyncio driver does, in the same order: `Ready` → disk → persisted → requests and answers → state
+machine → reads. While the disk writes, other inputs go on. Whatever reaches the node (message, timer, finished write,
+client) ends in `pump`.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class SimulatedNode:
         self.is_up = False
         self.is_paused = False
         self.incarnation = 0
-        self.backlog: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self.backlog: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
         self.trap: tuple[str, int] | None = None
         self.damage = 0.0  # share of snapshot chunks that are damaged on the way
         self.minimum_write, self.maximum_write = 0.0005, 0.008  # seconds
@@ -468,8 +468,10 @@ class SimulatedNode:
                 self.proposals[index] = (term, attempt)
                 if before is not None:
                     self._refuse(before[1], None, may_have_run=True)
-            elif self.core.role is not Role.LEADER and self.core.leader in self.nodes:
-                self._read_as_follower(attempt, self.nodes[self.core.leader])
+            elif (
+                self.core.role is not Role.LEADER and (leader := self.core.leader) is not None and leader in self.nodes
+            ):
+                self._read_as_follower(attempt, self.nodes[leader])
             else:
                 self.core.read(attempt, self.clock())
         except NotLeader as error:
@@ -540,4 +542,3 @@ class SimulatedNode:
     def _shown(self) -> str:
         core = self.core
         return f"{core.role.value} term {core.term} commit {core.commit}"
-

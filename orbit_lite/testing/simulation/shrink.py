@@ -1,7 +1,7 @@
 """The shortest run that still breaks the rule: delta debugging (Zeller and Hildebrandt 2002) over what was drawn.
 
-A run is its list of actions, its clients and its length. Leaving an action out changes what follows, so each attempt is a
-new run, and counts if it breaks the same rule; whatever it then did not get to do is left out as well.
+A run is its list of actions, its clients and its length. Leaving an action out changes what follows, so each attempt is
+a new run, and counts if it breaks the same rule; whatever it then did not get to do is left out as well.
 """
 
 from __future__ import annotations

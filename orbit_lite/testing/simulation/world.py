@@ -42,19 +42,19 @@ class World:
         self.digest = 0
         self.trace: list[str] | None = [] if traced else None
         self.coverage: Counter[str] = Counter()
-        self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._queue: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self._number = 0
 
     def stream(self, name: str) -> Random:
         """Randomness of its own for one part of the run."""
         return Random(f"{self.seed}/{name}")
 
-    def at(self, time: float, call: Callable[..., None], *arguments: Any) -> None:
+    def at(self, time: float, call: Callable[..., object], *arguments: Any) -> None:
         """Let something happen; what is due at the same instant happens in the order of these calls."""
         self._number += 1
         heappush(self._queue, (time, self._number, call, arguments))
 
-    def after(self, delay: float, call: Callable[..., None], *arguments: Any) -> None:
+    def after(self, delay: float, call: Callable[..., object], *arguments: Any) -> None:
         self._number += 1
         heappush(self._queue, (self.now + delay, self._number, call, arguments))
 
@@ -67,7 +67,7 @@ class World:
         return True
 
     def step(self, what: int, *facts: float) -> None:
-        """Count an event that had an effect, and mix it into the digest; all given are numbers (their hash is fixed)."""
+        """Count an event that had an effect, and mix it into the digest; only numbers, whose hash is fixed."""
         self.steps += 1
         self.digest = hash((self.digest, self.now, what, facts))
 

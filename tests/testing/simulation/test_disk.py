@@ -110,9 +110,7 @@ def test_a_snapshot_comes_in_chunks_and_takes_the_place_of_the_log(disk: Simulat
 def test_a_damaged_snapshot_is_dropped_and_the_rest_is_written(disk: SimulatedDisk) -> None:
     disk.save(entries=entries(1, 1, 1))
     snapshot = meta(9, b"abcdef")
-    assert not disk.save(
-        hard_state=HardState(4), chunk=SnapshotChunk(snapshot, 0, b"abcdeX"), install=snapshot
-    )
+    assert not disk.save(hard_state=HardState(4), chunk=SnapshotChunk(snapshot, 0, b"abcdeX"), install=snapshot)
     stored = disk.load()
     assert (stored.snapshot, stored.incoming, stored.hard_state) == (None, None, HardState(4))
     assert len(stored.entries) == 3
