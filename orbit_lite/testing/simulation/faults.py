@@ -1,8 +1,8 @@
 """What goes wrong, and when: actions drawn from a seed before the run knows its own state.
 
 An action is a time, a kind and three numbers in [0, 1). Which node it hits is decided when it happens ("the leader",
-"the second"), so an action keeps its meaning when others are left out, which is what shrinking does. Each seed draws its
-own mix: some kinds only, seldom or often (swarm testing, Groce et al. 2012), because faults hide each other.
+"the second"), so an action keeps its meaning when others are left out, as shrinking does it. Each seed draws its own
+mix: some kinds only, seldom or often (swarm testing, Groce et al. 2012), because faults hide each other.
 """
 
 from __future__ import annotations
