@@ -5,6 +5,7 @@ progress (Raft §5.4.3, §8)."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -103,10 +104,8 @@ class Walk:
         for core in self.cluster.cores.values():
             if core.role is Role.LEADER:
                 self.proposals += 1
-                try:
+                with suppress(NotLeader, ProposalDropped):
                     core.propose([self.command()] * self.random.randrange(1, 4), self.cluster.now)
-                except (NotLeader, ProposalDropped):
-                    pass
 
     def command(self) -> RaftCommand:
         from orbit_lite.model import LiteCommand, LiteKind
@@ -153,10 +152,8 @@ class Walk:
     def transfer(self) -> None:
         for core in self.cluster.cores.values():
             if core.role is Role.LEADER:
-                try:
+                with suppress(TransferFailed):
                     core.transfer(self.random.choice(list(self.cluster.disks)), self.cluster.now)
-                except TransferFailed:
-                    pass
 
     def change(self) -> None:
         for core in list(self.cluster.cores.values()):
@@ -169,10 +166,8 @@ class Walk:
                     if len(self.cluster.disks) > 5:
                         continue
                     self.cluster.add(node_id)
-                try:
+                with suppress(ChangeRefused):
                     core.change(kind, node_id, self.cluster.now)
-                except ChangeRefused:
-                    pass
 
     acts: tuple[Callable[[Walk], None], ...] = (
         *[propose] * 6,
