@@ -44,7 +44,7 @@ from orbit_lite.raft.messages import (
     SnapshotMeta,
 )
 from orbit_lite.raft.observers import Observers
-from orbit_lite.raft.ports import LiteRaftTransport, LogStore, RaftTransport, StateMachine
+from orbit_lite.raft.ports import BoundTransport, LiteRaftTransport, LogStore, RaftTransport, StateMachine
 from orbit_lite.raft.proposals import Proposals
 from orbit_lite.raft.status import RaftStatus
 
@@ -133,6 +133,8 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"raft-{self.node_id.key}")
         config = self.config
+        if isinstance(transport, BoundTransport):
+            transport.bind(self)
         if not isinstance(transport, LiteRaftTransport):
             config = dataclasses.replace(config, pre_vote=False)
         try:
@@ -309,6 +311,15 @@ class Driver:
         position = self.core.propose(commands, self._now(), timestamp_ms=unix_ms())
         self._wake()
         return position
+
+    async def remember_peer(self, node_id: NodeId, store_id: str) -> None:
+        """Note durably under which store id a peer was seen first; until it is removed, no other one counts."""
+        self._check_running()
+        try:
+            await self._in_thread(lambda: self.store.remember_peer(node_id, store_id))
+        except OrbitError as error:
+            self._fail(error)
+            raise
 
     def _check_running(self) -> None:
         if self.failure is not None:

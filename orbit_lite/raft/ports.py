@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from orbit_lite.model import (
     AppendEntriesRequest,
@@ -29,7 +29,7 @@ from orbit_lite.raft.messages import (
     TimeoutNowResponse,
 )
 
-__all__ = ["LiteRaftTransport", "LogStore", "RaftTransport", "StateMachine"]
+__all__ = ["BoundTransport", "LiteRaftTransport", "LogStore", "RaftTransport", "StateMachine"]
 
 
 class StateMachine(Protocol):
@@ -118,6 +118,15 @@ class RaftTransport(Protocol):
         self, nodes: Sequence[NodeId], request: AppendEntriesRequest
     ) -> list[AppendEntriesResponse]:
         """Ask all at the same time; the answers of those that gave one, in the order of `nodes`."""
+        ...
+
+
+@runtime_checkable
+class BoundTransport(Protocol):
+    """A transport that says in whose name it speaks, and so wants to know."""
+
+    def bind(self, node: Any) -> None:
+        """node: has node_id, cluster_id and store. Called once, before the first request."""
         ...
 
 

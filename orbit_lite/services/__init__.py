@@ -15,6 +15,8 @@ from orbit_lite.services.connection import OrbitConnectionService
 from orbit_lite.services.health import GrpcHealthService, HealthState, HealthWatch, OrbitHealthService, ServingStatus
 from orbit_lite.services.health_client import HealthClient
 from orbit_lite.services.peers import PeerStreams
+from orbit_lite.services.raft import RaftServer, raft_services, start_raft_server
+from orbit_lite.services.raft_transport import GrpcRaftTransport
 from orbit_lite.services.reflection import reflection_services
 from orbit_lite.services.reflection_client import ReflectionClient
 from orbit_lite.services.sender import BroadcastResult, Delivery, GrpcTransactionMessageSender
@@ -32,6 +34,7 @@ __all__ = [
     "DrainSummary",
     "EndpointReport",
     "GrpcHealthService",
+    "GrpcRaftTransport",
     "GrpcTransactionMessageSender",
     "HealthClient",
     "HealthState",
@@ -46,9 +49,12 @@ __all__ = [
     "OrbitHealthService",
     "OrbitTransactionService",
     "PeerStreams",
+    "RaftServer",
     "ReflectionClient",
     "ServingStatus",
     "StreamConfig",
     "TransportReport",
+    "raft_services",
     "reflection_services",
+    "start_raft_server",
 ]

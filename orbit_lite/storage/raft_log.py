@@ -72,6 +72,7 @@ class SqliteLogStore:
         self._failure: StoreFailed | None = None
         self._is_closed = False
         self._state: dict[str, Any] = {}
+        self._peers: dict[NodeId, str] = {}  # replaced, never changed: it is read by other threads
         self._chain: dict[int, bytes] = {}  # checksums by index, of the entries that are there, and of the one before
 
     # ------------------------------------------------------------ opening
@@ -182,6 +183,7 @@ class SqliteLogStore:
         if row is None or _checksum(row[0].encode()) != row[1]:
             raise self._corrupt("the state row was changed")
         self._state = json.loads(row[0])
+        self._peers = _peers_of(self._state["peers"])
         number = self._state["number"]
         if self._mark.number < 0 and number > 1:
             raise self._corrupt("its mark is empty")
@@ -414,7 +416,7 @@ class SqliteLogStore:
                 self._chain = {index: checksum for index, checksum in self._chain.items() if index >= base}
 
     def peers(self) -> Mapping[NodeId, str]:
-        return {NodeId(*json.loads(name)): identity for name, identity in self._state["peers"].items()}
+        return self._peers
 
     def remember_peer(self, node_id: NodeId, store_id: str | None) -> None:
         name = json.dumps([node_id.key, node_id.namespace])
@@ -427,6 +429,7 @@ class SqliteLogStore:
             else:
                 peers[name] = store_id
             self._state["peers"] = peers
+        self._peers = _peers_of(peers)
 
     def close(self) -> None:
         if not self._is_closed:
@@ -440,6 +443,10 @@ class SqliteLogStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _peers_of(state: dict[str, str]) -> dict[NodeId, str]:
+    return {NodeId(*json.loads(name)): identity for name, identity in state.items()}
 
 
 def _checksum(*parts: bytes) -> bytes:
