@@ -307,6 +307,8 @@ class Driver:
 
     async def propose_forwarded(self, commands: Sequence[RaftCommand]) -> tuple[int, int]:
         """Append commands for a follower; (term, index of the first). Raises NotLeader, ProposalDropped."""
+        if self.failure is not None:
+            raise NotLeader(f"{self.node_id} takes no part any more: {self.failure}")
         self._check_running()
         position = self.core.propose(commands, self._now(), timestamp_ms=unix_ms())
         self._wake()
