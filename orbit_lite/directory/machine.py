@@ -74,9 +74,10 @@ class NodeRecord:
 
 @dataclass(frozen=True, slots=True)
 class NodeChange:
-    """A node came, changed, or went (None), and with one that went, stopped or was started anew all its actors.
+    """A node came, changed, or went (None); a renewal is no change. index: of the log entry.
 
-    A renewal is no change. index: of the log entry.
+    It says without another word that all actors are gone from a node that went, stopped or was started anew, and from
+    any node those of types that it hosts no more.
     """
 
     index: int
