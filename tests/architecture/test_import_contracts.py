@@ -25,6 +25,8 @@ SHELLS = {
     "orbit_lite.actors.cell",
     "orbit_lite.actors.driver",
     "orbit_lite.directory.cache",
+    "orbit_lite.directory.replicated",
+    "orbit_lite.directory.watch",
     "orbit_lite.raft.consensus",
     "orbit_lite.raft.driver",
     "orbit_lite.raft.exchange",
