@@ -28,6 +28,7 @@ from orbit_lite.raft import (
     Configuration,
     InstallSnapshotRequest,
     InstallSnapshotResponse,
+    LogStore,
     Member,
     NotLeader,
     PreVoteRequest,
@@ -64,7 +65,7 @@ class Double:
     def __init__(self, node_id: NodeId = OTHER, cluster_id: str = "default", store_id: str = "other-store") -> None:
         self.node_id = node_id
         self.cluster_id = cluster_id
-        self.store = MemoryLogStore(store_id)
+        self.store: LogStore = MemoryLogStore(store_id)
         self.asked: list[Any] = []
         self.answers: dict[type, Any] = {}
         self.position: tuple[int, int] | Exception = (3, 8)
@@ -224,7 +225,7 @@ async def test_a_process_that_took_the_address_over_refuses_what_is_not_meant_fo
     pair.other.answers[AppendEntriesRequest] = APPENDED
     await pair.transport.send_append_entries(OTHER, APPEND)
     pair.other.node_id = NodeId("third")
-    with pytest.raises(OrbitError, match="not \\(default:other\\)"):
+    with pytest.raises(OrbitError, match=r"not \(default:other\)"):
         await pair.transport.send_append_entries(OTHER, APPEND)
     assert len(pair.other.asked) == 1
 
@@ -277,7 +278,7 @@ async def test_both_dialects_of_ids_and_commands_are_read() -> None:
                 assert other.asked[-1][0].leader_id == ME
             for broken in ("", "Heartbeat", '{"Unknown":1}', '{"Lite":{}}'):
                 entries = [LogEntryProto(term=2, index=5, command=broken)]
-                with pytest.raises(OrbitError, match="entries\\[0\\].command") as refused:
+                with pytest.raises(OrbitError, match=r"entries\[0\].command") as refused:
                     await stub.append_entries(AppendEntriesRequestProto(term=2, leader_id="me", entries=entries))
                 assert refused.value.code is Status.INVALID_ARGUMENT
     assert len(other.asked) == 2
