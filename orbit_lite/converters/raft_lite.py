@@ -19,7 +19,8 @@ from orbit_lite.converters.presence import (
 )
 from orbit_lite.errors import ConversionError
 from orbit_lite.model import NodeId, RaftCommand, VoteRequest, VoteResponse
-from orbit_lite.raft import (
+from orbit_lite.raft.membership import decode_configuration, encode_configuration
+from orbit_lite.raft.messages import (
     InstallSnapshotRequest,
     InstallSnapshotResponse,
     PreVoteRequest,
@@ -29,8 +30,6 @@ from orbit_lite.raft import (
     SnapshotMeta,
     TimeoutNowRequest,
     TimeoutNowResponse,
-    decode_configuration,
-    encode_configuration,
 )
 from orbit_proto.orbit import lite
 
