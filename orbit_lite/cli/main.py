@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import click
 
-from orbit_lite.cli import about, call, cluster, config, generate, health, invoke, serve, sim
+from orbit_lite.cli import about, call, cluster, config, generate, health, invoke, raft, serve, sim
 from orbit_lite.cli.demo import command as demo
 from orbit_lite.cli.problems import INTERRUPTED, USED_WRONGLY, Problem
 from orbit_lite.errors import OrbitError
@@ -46,6 +46,7 @@ for _verb in (
     invoke.invoke,
     demo.demo,
     generate.generate,
+    raft.raft,
     sim.sim,
     config.config,
     about.completion,

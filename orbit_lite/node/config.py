@@ -89,6 +89,12 @@ class NodeConfig:
     data_dir: Path | None = None
     """Where durable state is kept; None = there is none."""
 
+    raft: bool = False
+    """Take part in consensus: this node and its seed nodes found a cluster that replicates its directory."""
+
+    raft_join: bool = False
+    """Found nothing, but wait to be added by `orbit-lite raft add`."""
+
     def __post_init__(self) -> None:
         _check("port", self.port, int, 0, 65535)
         if not self.bind or any(char.isspace() or char in "/@" for char in self.bind):
@@ -108,6 +114,10 @@ class NodeConfig:
                 raise ConfigurationError(
                     f"{name}={getattr(self, name)!r}: must be one of {', '.join(dict.fromkeys(words.values()))}"
                 )
+        if self.raft and (self.data_dir is None or self.node_id is None):
+            raise ConfigurationError("raft=True: needs data_dir, for its log, and node_id, which must not change")
+        if self.raft_join and not self.raft:
+            raise ConfigurationError("raft_join=True: needs raft=True")
         if self.advertise is not None:
             self.advertised_url(port=self.port or 1, hostname="localhost")
 

@@ -22,15 +22,17 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from orbit_lite.actors import ActorRef, ActorRegistry, ActorSystem, Placement, actor_type_of
-from orbit_lite.directory import Membership
+from orbit_lite.directory import Membership, ReplicatedDirectory
 from orbit_lite.errors import ClusterError, ConfigurationError, IoError, OrbitError, quote
 from orbit_lite.model import Key, NodeCapabilities, NodeId, NodeInfo, NodeStatus
 from orbit_lite.node.administration import Administration
 from orbit_lite.node.announce import Announcer
 from orbit_lite.node.config import NodeConfig, Reload, reloadable
+from orbit_lite.node.consensus import NodeConsensus
 from orbit_lite.node.counting import CountedInvocations, method_reports
 from orbit_lite.node.drain import STEPS, DrainReport, DrainStep, StepResult, share
 from orbit_lite.node.signals import Signals
+from orbit_lite.raft import RaftConsensus, StateMachine
 from orbit_lite.rpc import CallContext, ConnectionPool, Server
 from orbit_lite.services import (
     Announcement,
@@ -91,7 +93,10 @@ class OrbitNode:
     cluster. `serve_forever` is for a program that is nothing but a node.
     """
 
-    def __init__(self, config: NodeConfig | None = None, **overrides: Any) -> None:
+    def __init__(
+        self, config: NodeConfig | None = None, *, state_machine: StateMachine | None = None, **overrides: Any
+    ) -> None:
+        """state_machine: what the cluster replicates beside its directory, with `raft=True`; see `consensus`."""
         try:
             self.config = dataclasses.replace(config or NodeConfig(), **overrides)
         except TypeError as error:
@@ -125,6 +130,7 @@ class OrbitNode:
         )
         self.sender = GrpcTransactionMessageSender(self.node_id, self.membership, config.transport, pool=self.pool)
         self.server: Server | None = None
+        self._consensus = NodeConsensus(self.node_id, config, state_machine) if config.raft else None
         self._invocations = CountedInvocations(self.actors)
         self._connections = OrbitConnectionService(self.node_id, self._invocations, relay=self.peers)
         self._announcer = Announcer(self.announcement, self.membership, self.pool, interval=config.announce_interval)
@@ -162,6 +168,18 @@ class OrbitNode:
         """What the node says of itself now."""
         capabilities = NodeCapabilities(self.registry.types, self.config.actors.max_addressables)
         return NodeInfo(self.node_id, self._url, self._port, capabilities, _STATUS[self.state])
+
+    @property
+    def consensus(self) -> RaftConsensus:
+        """The replicated log. Raises ConfigurationError for a node without `raft=True`."""
+        if self._consensus is None:
+            raise ConfigurationError("this node takes no part in consensus: it needs raft=True")
+        return self._consensus.consensus
+
+    @property
+    def directory(self) -> ReplicatedDirectory | None:
+        """The replicated directory, while the node takes part in consensus."""
+        return None if self._consensus is None else self._consensus.directory
 
     @property
     def in_flight(self) -> int:
@@ -214,6 +232,8 @@ class OrbitNode:
             raise
         self.pool.start_background_tasks()
         self.state = NodeState.ACTIVE
+        if self._consensus is not None:
+            await self._consensus.start(self.info, self.incarnation)
         self._tell_membership()
         self._announcer.start(self.config.seed_nodes.values())
         for service in ("", *_service_names(services)):
@@ -227,6 +247,8 @@ class OrbitNode:
             self.transactions,
             NodeAdminService(Administration(self), allow_remote=self.config.allow_remote_drain),
         ]
+        if self._consensus is not None:
+            services += self._consensus.services()
         if self.config.reflection:
             services += reflection_services(_service_names(services))
         return services
@@ -347,6 +369,8 @@ class OrbitNode:
         await self._connections.drain(0.0)
         await self.actors.close()
         await self.peers.close()
+        if self._consensus is not None:
+            await self._consensus.stop()
         if self.server is not None:
             self.server.close()
             await self.server.wait_closed()

@@ -110,6 +110,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("cluster.seed_nodes", "seed_nodes", values.SEEDS, ("ORBIT_SEED_NODES",), reloadable=True),
     Setting("cluster.announce_interval", "announce_interval", values.DURATION, ("ORBIT_ANNOUNCE_INTERVAL",)),
     Setting("cluster.lease_duration", "lease_duration", values.DURATION, ("ORBIT_LEASE_DURATION",)),
+    Setting("raft.enabled", "raft", values.FLAG, ("ORBIT_RAFT",)),
+    Setting("raft.join", "raft_join", values.FLAG, ("ORBIT_RAFT_JOIN",)),
     *_section("transport", "transport", "ORBIT_TRANSPORT_"),
     *_section("retry", "retry", "ORBIT_RETRY_"),
     *_section("pool", "pool", "ORBIT_POOL_"),

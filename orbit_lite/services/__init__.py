@@ -16,6 +16,7 @@ from orbit_lite.services.health import GrpcHealthService, HealthState, HealthWat
 from orbit_lite.services.health_client import HealthClient
 from orbit_lite.services.peers import PeerStreams
 from orbit_lite.services.raft import RaftServer, raft_services, start_raft_server
+from orbit_lite.services.raft_admin import RaftAdminClient, RaftAdminService, RaftMemberReport, RaftReport
 from orbit_lite.services.raft_transport import GrpcRaftTransport
 from orbit_lite.services.reflection import reflection_services
 from orbit_lite.services.reflection_client import ReflectionClient
@@ -49,6 +50,10 @@ __all__ = [
     "OrbitHealthService",
     "OrbitTransactionService",
     "PeerStreams",
+    "RaftAdminClient",
+    "RaftAdminService",
+    "RaftMemberReport",
+    "RaftReport",
     "RaftServer",
     "ReflectionClient",
     "ServingStatus",

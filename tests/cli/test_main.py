@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import click
 import pytest
 
 import orbit_lite
@@ -36,10 +37,12 @@ def test_every_verb_explains_itself_and_has_json(orbit: Callable[..., Any], verb
     assert told.out.startswith(f"Usage: orbit-lite {verb}")
     command = cli.commands[verb]
     assert len(command.get_short_help_str(200)) < 60
-    names = {name for parameter in command.params for name in parameter.opts}
-    assert "--json" in names or verb == "completion"
-    asks_a_node = {"--endpoint"} & names
-    assert "--timeout" in names or not asks_a_node
+    parts = list(command.commands.values()) if isinstance(command, click.Group) else [command]
+    for part in parts:
+        names = {name for parameter in part.params for name in parameter.opts}
+        assert "--json" in names or verb == "completion"
+        asks_a_node = {"--endpoint"} & names
+        assert "--timeout" in names or not asks_a_node
 
 
 def test_without_a_verb_the_verbs_are_listed(orbit: Callable[..., Any]) -> None:

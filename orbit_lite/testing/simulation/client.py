@@ -6,7 +6,7 @@ have taken effect or still do so: it stands in the history without an end. A rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orbit_lite.model import NodeId
@@ -51,6 +51,7 @@ class SimulatedClient:
         world: World,
         workload: Workload[Any],
         nodes: Sequence[SimulatedNode],
+        everyone: Mapping[NodeId, SimulatedNode],
         *,
         acknowledged: Callable[[], int],
     ) -> None:
@@ -58,6 +59,7 @@ class SimulatedClient:
         self.world = world
         self.workload = workload
         self.nodes = nodes
+        self._everyone = everyone
         self.acknowledged = acknowledged
         self.calls: list[Call[Any]] = []
         self.operation: Any = None
@@ -88,10 +90,10 @@ class SimulatedClient:
         self._try()
 
     def _choose(self, leader: NodeId | None) -> None:
-        for node in self.nodes:
-            if node.node_id == leader:
-                self._target = node
-                return
+        """The leader that a node named, also one that joined later; else any node that the client was told of."""
+        if leader is not None and leader in self._everyone:
+            self._target = self._everyone[leader]
+            return
         self._target = self.nodes[int(self._random.random() * len(self.nodes))]
 
     def _try(self) -> None:

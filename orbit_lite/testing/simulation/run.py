@@ -126,6 +126,7 @@ class Simulation:
                 world,
                 workload,
                 self.nodes[:nodes],
+                self.by_id,
                 acknowledged=lambda: self.invariants.acknowledged_index,
             )
             for number in range(1, plan.clients + 1)
