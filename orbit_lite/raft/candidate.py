@@ -27,9 +27,9 @@ def campaign(raft: RaftState) -> None:
 
 
 def may_campaign(raft: RaftState) -> bool:
-    """Only a voter may, and only one that could say so durably; learners and removed nodes wait to be told."""
+    """Only a voter may, and only one whose disk can take the vote for itself; learners and removed nodes wait."""
     return (
-        raft.node_id in raft.configuration.voters
+        raft.is_voter
         and raft.duties.install is None
         and raft.term < LARGEST_TERM
         and not raft.is_disk_stuck()

@@ -70,11 +70,12 @@ def _may_vote_for(raft: RaftState, request: VoteRequest | PreVoteRequest) -> boo
     candidate's (thesis 4.2.2). A node without one is new here, or lost its store with the votes that it gave. A learner
     is not asked, unless by a candidate that knows of its promotion: such a one has entries that the learner lacks.
     """
-    configuration, log = raft.configuration, raft.log
-    if not configuration.voters:
+    if not raft.configuration.voters:
         return False
-    ends = (request.last_log_term, request.last_log_index), (log.last_term, log.last_index)
-    return ends[0] > ends[1] if raft.node_id in configuration.learners else ends[0] >= ends[1]
+    log = raft.log
+    theirs, ours = (request.last_log_term, request.last_log_index), (log.last_term, log.last_index)
+    is_learner = raft.node_id in raft.configuration.learners and not raft.is_voter
+    return theirs > ours or (theirs == ours and not is_learner)
 
 
 def _is_sticky(raft: RaftState) -> bool:

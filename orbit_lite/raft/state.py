@@ -150,6 +150,18 @@ class RaftState:
         """The latest configuration in the log, committed or not: the one in force (thesis 4.1)."""
         return self.log.configuration
 
+    @property
+    def is_voter(self) -> bool:
+        """Whether this node takes part in elections.
+
+        A voter that a change removes or demotes is needed until the change is committed: its log may be the only one
+        that can win (thesis 4.2.2). It does not count itself then.
+        """
+        log = self.log
+        return self.node_id in log.configuration.voters or (
+            log.configuration_index > self.commit and self.node_id in log.configuration_at(self.commit).voters
+        )
+
     # ------------------------------------------------------------ duties
 
     def send(self, to: NodeId, request: Request, *, transfer: bool = False) -> None:
