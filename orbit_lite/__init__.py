@@ -74,13 +74,17 @@ if TYPE_CHECKING:  # what __getattr__ does, for type checkers
     from orbit_lite.node import NodeConfig as NodeConfig
     from orbit_lite.node import OrbitClient as OrbitClient
     from orbit_lite.node import OrbitNode as OrbitNode
+    from orbit_lite.raft import RaftConfig as RaftConfig
+    from orbit_lite.raft import RaftConsensus as RaftConsensus
     from orbit_lite.rpc import BlockingChannel as BlockingChannel
     from orbit_lite.rpc import Channel as Channel
     from orbit_lite.rpc import ConnectionPool as ConnectionPool
     from orbit_lite.rpc import RetryConfig as RetryConfig
     from orbit_lite.rpc import Server as Server
     from orbit_lite.rpc import TransportConfig as TransportConfig
+    from orbit_lite.services import GrpcRaftTransport as GrpcRaftTransport
     from orbit_lite.services import GrpcTransactionMessageSender as GrpcTransactionMessageSender
+    from orbit_lite.services import start_raft_server as start_raft_server
 
 _HOMES = {
     "orbit_lite.actors": (
@@ -156,6 +160,10 @@ _HOMES = {
         "OrbitClient",
         "OrbitNode",
     ),
+    "orbit_lite.raft": (
+        "RaftConfig",
+        "RaftConsensus",
+    ),
     "orbit_lite.rpc": (
         "BlockingChannel",
         "Channel",
@@ -164,7 +172,11 @@ _HOMES = {
         "Server",
         "TransportConfig",
     ),
-    "orbit_lite.services": ("GrpcTransactionMessageSender",),
+    "orbit_lite.services": (
+        "GrpcRaftTransport",
+        "GrpcTransactionMessageSender",
+        "start_raft_server",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -224,7 +224,8 @@ class RaftCore(RaftState):
         """Add, promote, demote or move the node, or remove it (None); (term, index) as for `propose`.
 
         Raises NotLeader, or ChangeRefused: another change is not committed yet, or no entry of this term is, or more
-        than one node would change, or nothing, or no voter would be left, or a learner to promote is behind.
+        than one node would change, or nothing, or no voter would be left, or the new voter is no learner that has
+        caught up.
         """
         self._set_clock(now)
         return leader.change(self, node_id, member, timestamp_ms)

@@ -235,11 +235,11 @@ def _take_chunk(raft: RaftState, request: InstallSnapshotRequest, token: object)
     meta, duties, incoming = request.meta, raft.duties, raft.incoming
     if incoming is None or incoming.meta != meta:
         is_older = incoming is not None and incoming.term == request.term and incoming.meta.index >= meta.index
-        if is_older or request.offset > 0:
+        is_promised = incoming is not None and incoming.write > duties.written  # and answers to that are under way
+        if is_older or is_promised or request.offset > 0:
             _answer_chunk(raft, token, 0)
             return
         incoming = raft.incoming = IncomingSnapshot(meta, request.term)
-        duties.chunk = None
     incoming.term = request.term
     if request.offset == incoming.received and duties.chunk is None:
         duties.chunk = SnapshotChunk(meta, request.offset, request.data)

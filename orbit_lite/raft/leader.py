@@ -196,22 +196,26 @@ def change(raft: RaftState, node_id: NodeId, member: Member | None, timestamp_ms
     if leadership.first_index > raft.commit:
         raise ChangeRefused(f"{raft.node_id} has not committed an entry of term {raft.term} yet")
     configuration = membership.changed(raft.configuration, node_id, member)
-    if member is not None and member.voter and node_id in raft.configuration.learners:
-        _check_caught_up(raft, leadership.progress[node_id])
+    if member is not None and member.voter and node_id not in raft.configuration.voters:
+        _check_caught_up(raft, node_id, leadership.progress.get(node_id))
     index = raft.log.last_index + 1
     raft.log.append([LogEntry(raft.term, index, membership.configuration_command(configuration), timestamp_ms)])
     _follow_configuration(raft, leadership, index)
     return raft.term, index
 
 
-def _check_caught_up(raft: RaftState, progress: Progress) -> None:
-    """A voter that is far behind would hold up the commit of all that comes (thesis 4.2.1)."""
+def _check_caught_up(raft: RaftState, node_id: NodeId, progress: Progress | None) -> None:
+    """Voters begin as learners (thesis 4.2.1).
+
+    One that is far behind would hold up the commit of all that comes, and one that knows nothing yet does not vote:
+    should the leader fail right after the change, nobody might be left to elect another.
+    """
+    if progress is None:
+        raise ChangeRefused(f"{node_id} is new here: add it as a learner first, and let it catch up")
     if progress.state is not ProgressState.REPLICATE or progress.match_index < raft.commit:
-        raise ChangeRefused(
-            f"{progress.node_id} has entries up to {progress.match_index} of {raft.commit}: let it catch up first"
-        )
-    if raft.now - progress.last_contact > raft.config.election_timeout_min:
-        raise ChangeRefused(f"{progress.node_id} was not heard for {raft.now - progress.last_contact:.1f} s")
+        raise ChangeRefused(f"{node_id} has entries up to {progress.match_index} of {raft.commit}: let it catch up")
+    if (silence := raft.now - progress.last_contact) > raft.config.election_timeout_min:
+        raise ChangeRefused(f"{node_id} was not heard for {silence:.1f} s")
 
 
 def advance_commit(raft: RaftState) -> None:

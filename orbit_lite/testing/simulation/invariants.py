@@ -271,6 +271,8 @@ class Invariants:
 
     def _complete(self, node: SimulatedNode, mirror: _Mirror) -> None:
         index, term = self.committed
+        if term > mirror.term:
+            return  # a leader that is late: its votes are older than this commit, and it can commit nothing itself
         covered = mirror.snapshot is not None and mirror.snapshot.index >= index
         if not covered and mirror.term_at(index) != term:
             self._fail(
