@@ -75,6 +75,8 @@ class Duties:
 
     def take_answers(self, *, with_write: bool) -> tuple[Answer, ...]:
         """Those that wait for nothing; with_write: or for the write that is handed out together with them."""
+        if not self._answers:
+            return ()
         durable = self.next_write if with_write else self.written
         taken = tuple(answer for write, answer in self._answers if write <= durable)
         self._answers = [(write, answer) for write, answer in self._answers if write > durable]
