@@ -6,7 +6,7 @@ Terms and indices are uint64; node ids travel in their text form.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from orbit_lite.errors import ParseError
@@ -28,18 +28,13 @@ __all__ = [
     "VoteResponse",
 ]
 
-_UINT64_NAMES = {"term", "index", "last_log_index", "last_log_term", "prev_log_index", "prev_log_term", "leader_commit"}
+_UINT64_END = 1 << 64
 
 
-class _Uint64Checked:
-    """Checks the range of every term and index of a message."""
-
-    __slots__ = ()
-
-    def __post_init__(self) -> None:
-        for field in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
-            if field.name in _UINT64_NAMES and not 0 <= (number := getattr(self, field.name)) < 1 << 64:
-                raise ParseError(f"{field.name} {number}: out of range of uint64")
+def _check_uint64(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if not 0 <= number < _UINT64_END:
+            raise ParseError(f"{name} {number}: out of range of uint64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +98,7 @@ RaftCommand: TypeAlias = HeartBeat | ElectLeader | CoordinatorAssignment | NodeJ
 
 
 @dataclass(frozen=True, slots=True)
-class LogEntry(_Uint64Checked):
+class LogEntry:
     """One entry of the replicated log. timestamp_ms: Unix milliseconds, int64."""
 
     term: int
@@ -112,13 +107,16 @@ class LogEntry(_Uint64Checked):
     timestamp_ms: int = 0
 
     def __post_init__(self) -> None:
-        _Uint64Checked.__post_init__(self)
+        if not (
+            0 <= self.term < _UINT64_END and 0 <= self.index < _UINT64_END
+        ):  # a call for each entry would cost more
+            _check_uint64(term=self.term, index=self.index)
         if not -(1 << 63) <= self.timestamp_ms < 1 << 63:
             raise ParseError(f"timestamp_ms {self.timestamp_ms}: out of range of int64")
 
 
 @dataclass(frozen=True, slots=True)
-class VoteRequest(_Uint64Checked):
+class VoteRequest:
     """RequestVote (Raft §5.2, §5.4.1)."""
 
     term: int
@@ -126,18 +124,24 @@ class VoteRequest(_Uint64Checked):
     last_log_index: int
     last_log_term: int
 
+    def __post_init__(self) -> None:
+        _check_uint64(term=self.term, last_log_index=self.last_log_index, last_log_term=self.last_log_term)
+
 
 @dataclass(frozen=True, slots=True)
-class VoteResponse(_Uint64Checked):
+class VoteResponse:
     """The answer to RequestVote."""
 
     term: int
     vote_granted: bool
     voter_id: NodeId
 
+    def __post_init__(self) -> None:
+        _check_uint64(term=self.term)
+
 
 @dataclass(frozen=True, slots=True)
-class AppendEntriesRequest(_Uint64Checked):
+class AppendEntriesRequest:
     """AppendEntries (Raft §5.3); without entries it is a heartbeat."""
 
     term: int
@@ -147,12 +151,23 @@ class AppendEntriesRequest(_Uint64Checked):
     entries: tuple[LogEntry, ...]
     leader_commit: int
 
+    def __post_init__(self) -> None:
+        _check_uint64(
+            term=self.term,
+            prev_log_index=self.prev_log_index,
+            prev_log_term=self.prev_log_term,
+            leader_commit=self.leader_commit,
+        )
+
 
 @dataclass(frozen=True, slots=True)
-class AppendEntriesResponse(_Uint64Checked):
+class AppendEntriesResponse:
     """The answer to AppendEntries; last_log_index: where the follower's log ends."""
 
     term: int
     success: bool
     follower_id: NodeId
     last_log_index: int
+
+    def __post_init__(self) -> None:
+        _check_uint64(term=self.term, last_log_index=self.last_log_index)

@@ -223,9 +223,8 @@ class RaftCore(RaftState):
     def change(self, member: Member | None, node_id: NodeId, now: float, *, timestamp_ms: int = 0) -> tuple[int, int]:
         """Add, promote, demote or move the node, or remove it (None); (term, index) as for `propose`.
 
-        Raises NotLeader, or ChangeRefused: another change is not committed yet, or no entry of this term is, or more
-        than one node would change, or nothing, or no voter would be left, or the new voter is no learner that has
-        caught up.
+        Raises NotLeader, or ChangeRefused: another change is not committed yet, or no entry of this term is; not just
+        one node would change; no voter would be left; or the new voter is no learner that has caught up.
         """
         self._set_clock(now)
         return leader.change(self, node_id, member, timestamp_ms)

@@ -6,7 +6,18 @@ answer waits for the write that holds what it promises. Requests promise nothing
 
 from __future__ import annotations
 
-from orbit_lite.raft.messages import Answer, HardState, Outgoing, ReadState, SnapshotChunk, SnapshotMeta
+from dataclasses import replace
+
+from orbit_lite.model import AppendEntriesResponse
+from orbit_lite.raft.messages import (
+    Answer,
+    HardState,
+    InstallSnapshotResponse,
+    Outgoing,
+    ReadState,
+    SnapshotChunk,
+    SnapshotMeta,
+)
 
 __all__ = ["Duties"]
 
@@ -69,12 +80,29 @@ class Duties:
         """Give the answer when term, vote and that write are durable."""
         self._answers.append((max(write, self._ballot_write), answer))
 
+    def withdraw(self, term: int) -> None:
+        """A later term began: what earlier leaders were to be promised of the log may be overwritten before it
+        is durable.
+
+        They are refused instead, in the new term.
+        """
+        for at, (write, answer) in enumerate(self._answers):
+            response = answer.response
+            if write > self.written and isinstance(response, AppendEntriesResponse | InstallSnapshotResponse):
+                if isinstance(response, AppendEntriesResponse):
+                    response = replace(response, term=term, success=False)
+                else:
+                    response = replace(response, term=term, next_offset=0)
+                self._answers[at] = self._ballot_write, Answer(answer.token, response)
+
     def has_answers(self) -> bool:
         """Whether some wait for nothing."""
         return any(write <= self.written for write, _ in self._answers)
 
     def take_answers(self, *, with_write: bool) -> tuple[Answer, ...]:
         """Those that wait for nothing; with_write: or for the write that is handed out together with them."""
+        if not self._answers:
+            return ()
         durable = self.next_write if with_write else self.written
         taken = tuple(answer for write, answer in self._answers if write <= durable)
         self._answers = [(write, answer) for write, answer in self._answers if write > durable]

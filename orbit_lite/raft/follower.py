@@ -72,10 +72,11 @@ def _may_vote_for(raft: RaftState, request: VoteRequest | PreVoteRequest) -> boo
     """
     if not raft.configuration.voters:
         return False
-    log = raft.log
-    theirs, ours = (request.last_log_term, request.last_log_index), (log.last_term, log.last_index)
+    log, last_index, last_term = raft.log, request.last_log_index, request.last_log_term
     is_learner = raft.node_id in raft.configuration.learners and not raft.is_voter
-    return theirs > ours or (theirs == ours and not is_learner)
+    if is_learner and (last_index, last_term) == (log.last_index, log.last_term):
+        return False
+    return log.is_up_to_date(last_index, last_term)
 
 
 def _is_sticky(raft: RaftState) -> bool:
@@ -102,6 +103,8 @@ def _follow(raft: RaftState, term: int, node_id: NodeId) -> bool:
         raft.report_fault(f"{node_id} leads term {term}, and so does {raft.leader}")
         return False
     if raft.role is not Role.FOLLOWER or raft.leader is None:
+        if node_id == raft.node_id:
+            return False
         raft.become_follower(term, node_id)
         if raft.vote is None:
             # As good as a vote, since the term has its leader. It also binds a node that forgot whom it voted for.
@@ -220,8 +223,7 @@ def _is_sane_snapshot(raft: RaftState, request: InstallSnapshotRequest) -> bool:
     return (
         0 < meta.term <= request.term
         and 0 < meta.index < LARGEST_INDEX
-        and 0 <= request.offset <= request.offset + len(request.data) <= meta.size
-        and (len(request.data) > 0 or meta.size == 0)
+        and 0 <= request.offset < request.offset + len(request.data) <= meta.size
         and _is_ours(raft, meta.configuration)
     )
 

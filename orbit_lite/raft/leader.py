@@ -49,6 +49,9 @@ __all__ = [
 
 _NOOP = LiteCommand(LiteKind.NOOP, "", 0, b"")
 
+#: Bytes for all of a command but its data; RaftConfig leaves 64 KiB of an AppendEntries for what is no data.
+_NAMES_LIMIT = 32 * 1024
+
 #: Followers that are sent nothing else learn of a commit after this share of the heartbeat interval: soon enough for
 #: who waits there for its own proposal, and late enough to tell them of many commits at once.
 _COMMIT_NOTICE = 1 / 15
@@ -146,7 +149,7 @@ def _follow_configuration(raft: RaftState, leadership: Leadership, next_index: i
     leadership.voters = [
         progress for node_id, progress in leadership.progress.items() if node_id in configuration.voters
     ]
-    leadership.is_voter = raft.node_id in configuration.voters
+    leadership.counts_itself = raft.node_id in configuration.voters
     leadership.must_replicate = True
 
 
@@ -171,9 +174,11 @@ def _check_room(raft: RaftState, commands: Sequence[RaftCommand]) -> None:
     config, log = raft.config, raft.log
     size = 0
     for command in commands:
-        size += wire_bytes(command)
+        size += (bytes_on_wire := wire_bytes(command))
         if type(command) is LiteCommand and len(command.data) > config.max_entry_bytes:
             raise ParseError(f"command of {len(command.data)} bytes: at most max_entry_bytes={config.max_entry_bytes}")
+        if bytes_on_wire > config.max_entry_bytes * 4 // 3 + _NAMES_LIMIT:
+            raise ParseError(f"command of {bytes_on_wire} bytes: the names in it take more than {_NAMES_LIMIT}")
     uncommitted = log.last_index - raft.commit
     if uncommitted + len(commands) > config.max_uncommitted_entries:
         raise ProposalDropped(
@@ -222,13 +227,14 @@ def advance_commit(raft: RaftState) -> None:
     """Commit what a majority holds durably, if it is of this term; that commits all before it (§5.3, §5.4.2)."""
     leadership = leadership_of(raft)
     matches = [progress.match_index for progress in leadership.voters]
-    if leadership.is_voter:  # a leader that removes itself does not count (thesis 4.2.2)
+    if leadership.counts_itself:
         matches.append(raft.log.durable)
     index = quorum.reached_by_majority(matches)
     if index <= raft.commit or raft.log.term(index) != raft.term:
         return
     before, raft.commit = raft.commit, index
-    raft.next_deadline = min(raft.next_deadline, raft.now + raft.config.heartbeat_interval * _COMMIT_NOTICE)
+    if leadership.progress:
+        raft.next_deadline = min(raft.next_deadline, raft.now + raft.config.heartbeat_interval * _COMMIT_NOTICE)
     _answer_reads(raft, leadership)
     if before < raft.log.configuration_index <= index:
         _complete_change(raft, leadership)
@@ -241,7 +247,7 @@ def _complete_change(raft: RaftState, leadership: Leadership) -> None:
         if configuration.member(progress.node_id) is None:
             replication.heartbeat(raft, progress)
             del leadership.progress[progress.node_id]
-    if not leadership.is_voter:
+    if not leadership.counts_itself:
         heir = max(leadership.voters, key=lambda progress: progress.match_index)
         raft.become_follower(raft.term, None)
         if heir.match_index == raft.log.last_index:  # spares the others the wait for an election timeout
@@ -264,13 +270,13 @@ def responded(raft: RaftState, sent: Outgoing, response: Response) -> None:
     if leadership is None or (progress := leadership.progress.get(sent.to)) is None:
         return
     request = sent.request
+    progress.contact(raft.now, patience=raft.config.election_timeout_min)
     if isinstance(request, AppendEntriesRequest) and isinstance(response, AppendEntriesResponse):
         is_news = replication.appended(raft, progress, request, response)
     elif isinstance(request, InstallSnapshotRequest) and isinstance(response, InstallSnapshotResponse):
         is_news = replication.installed(raft, progress, request, response)
     else:
         return
-    progress.contact(raft.now, patience=raft.config.election_timeout_min)
     leadership.must_replicate = True
     if sent.round > progress.round:
         progress.round = sent.round
@@ -284,7 +290,7 @@ def responded(raft: RaftState, sent: Outgoing, response: Response) -> None:
 
 def _confirm_round(raft: RaftState, leadership: Leadership) -> None:
     rounds = [progress.round for progress in leadership.voters]
-    if leadership.is_voter:
+    if leadership.counts_itself:
         rounds.append(leadership.rounds.current)
     leadership.rounds.confirm(quorum.reached_by_majority(rounds))
     _answer_reads(raft, leadership)

@@ -112,7 +112,8 @@ class HardState:
 class SnapshotMeta:
     """What a snapshot covers: all entries up to index (Raft §7).
 
-    configuration: the one in force at index. size: bytes. checksum: blake2b (32 bytes) over the bytes, hexadecimal.
+    configuration: the one in force at index. size: bytes, at least 1. checksum: blake2b (32 bytes) over them, in
+    hexadecimal.
     """
 
     index: int
@@ -273,7 +274,11 @@ class ReadState:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What the driver owes the core, to be done from top to bottom (Raft, figure 2)."""
+    """What the driver owes the core, to be done from top to bottom (Raft, figure 2).
+
+    restore, committed and reads do not depend on the write above them: what is committed here is durable already. A
+    driver may go on with them while it writes, as long as it takes those of one Ready after those of the one before.
+    """
 
     at_once: tuple[Outgoing, ...] = ()  # may leave before anything below is durable (thesis 10.2.1)
     hard_state: HardState | None = None  # durable in one transaction …

@@ -60,7 +60,7 @@ class Leadership:
     grace: float
     progress: dict[NodeId, Progress] = field(default_factory=dict)
     voters: list[Progress] = field(default_factory=list)
-    is_voter: bool = True
+    counts_itself: bool = True  # a leader that removes itself does not (thesis 4.2.2)
     reads: ReadQueue = field(default_factory=ReadQueue)
     transfer: Transfer | None = None
     has_lease: bool = True  # False once TimeoutNow was sent: it lets voters pass over what the lease relies on
@@ -205,6 +205,7 @@ class RaftState:
         self.term = term
         self.vote = None
         self.duties.ballot_changed()
+        self.duties.withdraw(term)
 
     def set_vote(self, candidate: NodeId) -> None:
         self.vote = candidate
@@ -230,6 +231,7 @@ class RaftState:
         """Ask whether an election could be won, in the present term (thesis 9.6)."""
         self.role = Role.PRE_CANDIDATE
         self.leader = None
+        self.is_transfer_target = False
         self.supporters = {self.node_id}
         self.wait_for_leader()
 

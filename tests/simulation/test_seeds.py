@@ -16,6 +16,7 @@ ONCE = {
     36: "clients did not follow a leader's name to a node that joined later",
     304: "a voter that was being removed did not campaign, and only its log could win",
     374: "a chunk of one snapshot was confirmed after another snapshot had taken its place",
+    5639: "an entry of an earlier leader was confirmed after a later one had overwritten it",
     1657: "a leader elected late was blamed for what a later one had committed",
 }
 
