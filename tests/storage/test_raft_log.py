@@ -151,26 +151,23 @@ def test_a_missing_store_is_made_only_where_that_is_wanted(tmp_path: Path) -> No
         SqliteLogStore.open(tmp_path / "none", create=False)
 
 
-def test_after_a_failed_write_nothing_is_written(tmp_path: Path) -> None:
+def test_after_a_failed_write_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = SqliteLogStore.open(tmp_path)
     store.save(entries=[entry(1)])
 
-    class Broken:
-        number = store._mark.number
+    def broken(*_: object) -> None:
+        raise OSError(5, "Input/output error")
 
-        def advance(self, number: int) -> None:
-            raise OSError(5, "Input/output error")
-
-        def close(self) -> None:
-            pass
-
-    store._mark = Broken()  # type: ignore[assignment]
+    monkeypatch.setattr("orbit_lite.storage.mark.sync", broken)
     with pytest.raises(StoreFailed, match="Input/output error"):
         store.save(entries=[entry(2)])
     with pytest.raises(StoreFailed):
         store.save(hard_state=HardState(9))
     with pytest.raises(StoreFailed):
         store.remember_peer(NodeId("n"), "x")
+    monkeypatch.undo()
+    with pytest.raises(StoreFailed, match="restart the node"):
+        store.load()
     store.close()
     with SqliteLogStore.open(tmp_path) as again:
         assert len(again.load().entries) in (1, 2)
