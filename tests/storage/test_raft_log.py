@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,6 +21,7 @@ from orbit_lite.errors import ConfigurationError
 from orbit_lite.model import LiteCommand, LiteKind, LogEntry, NodeId
 from orbit_lite.raft import Configuration, HardState, SnapshotMeta, StoreCorrupt, Stored, StoreFailed, StoreLocked
 from orbit_lite.storage import SqliteLogStore
+from orbit_lite.testing.log_store_contract import meta_of
 
 FILES = ("raft.db", "raft.db-wal", "mark")
 
@@ -173,13 +173,13 @@ def test_after_a_failed_write_nothing_is_written(tmp_path: Path, monkeypatch: py
         assert len(again.load().entries) in (1, 2)
 
 
-def test_the_files_do_not_grow_with_history(tmp_path: Path, make_meta: Any) -> None:
+def test_the_files_do_not_grow_with_history(tmp_path: Path) -> None:
     with SqliteLogStore.open(tmp_path) as store:
         sizes = []
         for turn in range(30):
             first = turn * 200 + 1
             store.save(entries=[entry(index, text=b"y" * 500) for index in range(first, first + 200)])
-            meta = make_meta(first + 199, 1, b"s" * 100_000)
+            meta = meta_of(first + 199, 1, b"s" * 100_000)
             store.write_snapshot(meta, [b"s" * 100_000], first_index=first + 200)
             sizes.append(sum(path.stat().st_size for path in tmp_path.iterdir()))
     assert max(sizes[20:]) <= max(sizes[10:20])
@@ -190,6 +190,7 @@ import sys
 from orbit_lite.model import LiteCommand, LiteKind, LogEntry
 from orbit_lite.raft import HardState
 from orbit_lite.storage import SqliteLogStore
+from orbit_lite.testing.log_store_contract import meta_of
 store = SqliteLogStore.open(sys.argv[1])
 index = store.load().hard_state.term
 while True:
