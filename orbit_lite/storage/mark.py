@@ -1,11 +1,21 @@
-"""How far the store has come, kept outside of it.
+"""The high-water mark: how far the store has come, kept outside of the database.
 
 SQLite drops everything behind a damaged frame of its write-ahead log without a word, and a -wal file that was removed
-leaves a database that is whole, only older. So each write of the store has a number, which is in the database, and
-after the database is durable the number goes here, before anybody is told. At opening the database must be at least as
-far as its mark.
+leaves a database that is whole, only older. So each write has a number, which is in the database together with a
+checksum of the state. When the database is durable both go here, durably, before anybody is told. Numbers count writes,
+not entries: a log that a new leader cut back has a higher number than it had before.
 
-Two records alternate, so that one that was torn by a crash leaves the other; its write was not acknowledged then.
+Two records take turns, by the number's parity, each in a block of its own. What they say at opening:
+
+====================  ====================================================================================
+both whole            the higher number n was acknowledged: the database must be at n (and its state the one
+                      noted), or at n + 1, if the process ended between the two
+one whole, at n       the other was torn while n + 1 was written, for which the database was durable already,
+                      or it was damaged: the database must be at n + 1, so that neither hides a lost write
+none whole            nothing can be said, and so nothing can be trusted
+====================  ====================================================================================
+
+Number 0 stands for a store that is being created.
 """
 
 from __future__ import annotations
@@ -14,54 +24,91 @@ import hashlib
 import os
 import struct
 from pathlib import Path
+from typing import Final
 
-from orbit_lite.raft import StoreCorrupt
+from orbit_lite.storage.files import sync, sync_directory
 
-__all__ = ["Mark"]
+__all__ = ["Mark", "problem_with"]
 
-_RECORD = struct.Struct(">8sQ16s")
-_MAGIC = b"ORBMARK1"
-_SLOT = 512  # a sector: a record is never torn by the write of the other
-_SYNC = getattr(os, "fdatasync", os.fsync)  # no fdatasync on macOS
+_RECORD: Final = struct.Struct(">8sQ16s8s")  # magic, number, store id, checksum of the state
+_MAGIC: Final = b"ORBMARK1"
+_CHECKSUM_BYTES: Final = 16
+_BLOCK: Final = 4096  # no disk writes less at a time, or tears what is beside it
+_FLAGS: Final = os.O_RDWR | getattr(os, "O_BINARY", 0)
 
 
 class Mark:
-    """The file. number: of the last write that is durable; -1 where there is no file yet."""
+    """The file, open. records: (number, store id, checksum of the state) by slot; None for a record that is not whole.
+
+    Every method raises OSError.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Raises StoreCorrupt when the file is there and says nothing."""
-        existed = path.exists()
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-        self.number = -1
-        if existed:
-            content = os.pread(self._descriptor, 2 * _SLOT, 0) if hasattr(os, "pread") else path.read_bytes()
-            numbers = [number for at in (0, _SLOT) if (number := _read(content, at)) is not None]
-            if numbers:
-                self.number = max(numbers)
-            elif content.strip(b"\0"):
-                os.close(self._descriptor)
-                raise StoreCorrupt(f"{path}: neither record can be read")
+        self._descriptor = os.open(path, _FLAGS)
+        content = os.read(self._descriptor, 2 * _BLOCK)
+        self.records = [_read(content[at : at + _BLOCK], slot) for slot, at in enumerate((0, _BLOCK))]
 
-    def advance(self, number: int) -> None:
-        """Make the number durable. Raises OSError."""
-        record = _RECORD.pack(_MAGIC, number, _digest(number))
-        os.lseek(self._descriptor, number % 2 * _SLOT, os.SEEK_SET)
+    @classmethod
+    def create(cls, path: Path, store_id: bytes) -> None:
+        """Say that a store is being created; both blocks get their place now, so that no later write moves the end."""
+        draft = path.with_name(path.name + ".new")
+        draft.write_bytes(_dump(0, store_id, bytes(8)).ljust(2 * _BLOCK, b"\0"))
+        descriptor = os.open(draft, _FLAGS)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        draft.replace(path)
+        sync_directory(path.parent)
+
+    @property
+    def number(self) -> int | None:
+        """The highest that can be read."""
+        return max((record[0] for record in self.records if record is not None), default=None)
+
+    def advance(self, number: int, store_id: bytes, checksum: bytes) -> None:
+        """Note a write that the database holds durably. After an OSError the mark may be the old or the new one."""
+        record, slot = _dump(number, store_id, checksum), number % 2
+        os.lseek(self._descriptor, slot * _BLOCK, os.SEEK_SET)
         if os.write(self._descriptor, record) != len(record):
             raise OSError("the mark was written in part")
-        _SYNC(self._descriptor)
-        self.number = number
+        sync(self._descriptor)
+        self.records[slot] = (number, store_id, checksum)
 
     def close(self) -> None:
         os.close(self._descriptor)
 
 
-def _digest(number: int) -> bytes:
-    return hashlib.blake2b(number.to_bytes(8, "big"), digest_size=16, person=b"orbit-mark").digest()
+def problem_with(mark: Mark, number: int, store_id: bytes, checksum: bytes) -> str | None:
+    """What speaks against a database that is at `number`; None when it holds all that was acknowledged."""
+    whole = [record for record in mark.records if record is not None]
+    if not whole:
+        return "its mark cannot be read, so nobody knows whether it is complete"
+    if any(record[1] != store_id for record in whole):
+        return "its mark belongs to another store"
+    noted, _, noted_checksum = max(whole)
+    if number < noted:
+        return f"it ends with write {number}, and {noted} were acknowledged"
+    if number > noted + 1:
+        return f"it holds {number} writes and its mark is of write {noted}: one of the two was replaced"
+    if number == noted and len(whole) == 1 and noted:
+        return (
+            f"a record of its mark cannot be read, which may say that more than its {number} writes were acknowledged"
+        )
+    if number == noted and checksum != noted_checksum:
+        return f"write {number} in it is not the one that was acknowledged"
+    return None
 
 
-def _read(content: bytes, at: int) -> int | None:
-    try:
-        magic, number, digest = _RECORD.unpack_from(content, at)
-    except struct.error:
+def _dump(number: int, store_id: bytes, checksum: bytes) -> bytes:
+    body = _RECORD.pack(_MAGIC, number, store_id, checksum)
+    return body + hashlib.blake2b(body, digest_size=_CHECKSUM_BYTES).digest()
+
+
+def _read(block: bytes, slot: int) -> tuple[int, bytes, bytes] | None:
+    if len(block) < _RECORD.size + _CHECKSUM_BYTES:
         return None
-    return number if magic == _MAGIC and digest == _digest(number) else None
+    magic, number, store_id, checksum = _RECORD.unpack_from(block)
+    if magic != _MAGIC or number % 2 != slot or not block.startswith(_dump(number, store_id, checksum)):
+        return None
+    return number, store_id, checksum

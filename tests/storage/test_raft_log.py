@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,6 +21,7 @@ from orbit_lite.errors import ConfigurationError
 from orbit_lite.model import LiteCommand, LiteKind, LogEntry, NodeId
 from orbit_lite.raft import Configuration, HardState, SnapshotMeta, StoreCorrupt, Stored, StoreFailed, StoreLocked
 from orbit_lite.storage import SqliteLogStore
+from orbit_lite.testing.log_store_contract import meta_of
 
 FILES = ("raft.db", "raft.db-wal", "mark")
 
@@ -151,38 +151,35 @@ def test_a_missing_store_is_made_only_where_that_is_wanted(tmp_path: Path) -> No
         SqliteLogStore.open(tmp_path / "none", create=False)
 
 
-def test_after_a_failed_write_nothing_is_written(tmp_path: Path) -> None:
+def test_after_a_failed_write_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = SqliteLogStore.open(tmp_path)
     store.save(entries=[entry(1)])
 
-    class Broken:
-        number = store._mark.number
+    def broken(*_: object) -> None:
+        raise OSError(5, "Input/output error")
 
-        def advance(self, number: int) -> None:
-            raise OSError(5, "Input/output error")
-
-        def close(self) -> None:
-            pass
-
-    store._mark = Broken()  # type: ignore[assignment]
+    monkeypatch.setattr("orbit_lite.storage.mark.sync", broken)
     with pytest.raises(StoreFailed, match="Input/output error"):
         store.save(entries=[entry(2)])
     with pytest.raises(StoreFailed):
         store.save(hard_state=HardState(9))
     with pytest.raises(StoreFailed):
         store.remember_peer(NodeId("n"), "x")
+    monkeypatch.undo()
+    with pytest.raises(StoreFailed, match="restart the node"):
+        store.load()
     store.close()
     with SqliteLogStore.open(tmp_path) as again:
         assert len(again.load().entries) in (1, 2)
 
 
-def test_the_files_do_not_grow_with_history(tmp_path: Path, make_meta: Any) -> None:
+def test_the_files_do_not_grow_with_history(tmp_path: Path) -> None:
     with SqliteLogStore.open(tmp_path) as store:
         sizes = []
         for turn in range(30):
             first = turn * 200 + 1
             store.save(entries=[entry(index, text=b"y" * 500) for index in range(first, first + 200)])
-            meta = make_meta(first + 199, 1, b"s" * 100_000)
+            meta = meta_of(first + 199, 1, b"s" * 100_000)
             store.write_snapshot(meta, [b"s" * 100_000], first_index=first + 200)
             sizes.append(sum(path.stat().st_size for path in tmp_path.iterdir()))
     assert max(sizes[20:]) <= max(sizes[10:20])
@@ -193,6 +190,7 @@ import sys
 from orbit_lite.model import LiteCommand, LiteKind, LogEntry
 from orbit_lite.raft import HardState
 from orbit_lite.storage import SqliteLogStore
+from orbit_lite.testing.log_store_contract import meta_of
 store = SqliteLogStore.open(sys.argv[1])
 index = store.load().hard_state.term
 while True:

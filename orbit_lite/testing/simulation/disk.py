@@ -93,10 +93,8 @@ class SimulatedDisk:
         return self._peers
 
     def remember_peer(self, node_id: NodeId, store_id: str | None) -> None:
-        if store_id is None:
-            self._peers.pop(node_id, None)
-        else:
-            self._peers[node_id] = store_id
+        peers = {known: seen for known, seen in self._peers.items() if known != node_id}
+        self._peers = peers if store_id is None else peers | {node_id: store_id}
 
     # ---------------------------------------------------------------- writing
 
@@ -138,10 +136,10 @@ class SimulatedDisk:
         return "in part" if kept else "lost"
 
     def _apply(self, write: Write) -> bool:
+        if write.entries:  # first of all: when they do not join, nothing is written
+            self._replace(write.entries)
         if write.hard_state is not None:
             self.hard_state = write.hard_state
-        if write.entries:
-            self._replace(write.entries)
         if (chunk := write.chunk) is not None:
             if chunk.offset == 0:
                 self.incoming, self.incoming_data = chunk.meta, bytearray()
