@@ -106,6 +106,9 @@ class RaftConsensus(Driver):
             if isinstance(error, OrbitError):
                 raise
             raise ProposalLost(f"entry {index} of term {term} was not committed in time", retryable=False) from error
+        finally:
+            if result.cancelled():
+                self._proposals.forget(index, result)
 
     async def read(self, timeout: float | None = 30.0) -> None:
         """Return once this node has applied all that was committed anywhere when `read` was called (thesis 6.4).

@@ -69,5 +69,9 @@ class Observers:
                         pending = callback(value)
                         if inspect.isawaitable(pending):
                             await pending
+                    except asyncio.CancelledError:
+                        if (task := asyncio.current_task()) is not None and task.cancelling():
+                            raise
+                        _log.warning("callback %r waited for something that was cancelled", callback)
                     except Exception:  # noqa: BLE001  # the user's own
                         _log.exception("callback %r failed", callback)
