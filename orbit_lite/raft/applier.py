@@ -81,12 +81,24 @@ class Applier:
     # ------------------------------------------------------------ snapshots
 
     def snapshot(self, configuration: Configuration) -> tuple[SnapshotMeta, bytes]:
-        """The state, and what it covers. configuration: the one in force at `index`."""
+        """The state, and what it covers. configuration: the one in force at `index`.
+
+        Raises InternalError when a machine fails.
+        """
         parts = [_MAGIC, *self._section(0, self._sessions.dump())]
         for kind, machine in sorted(self._machines.items(), key=lambda item: _SECTIONS[item[0]]):
-            parts += self._section(_SECTIONS[kind], machine.snapshot())
+            parts += self._section(_SECTIONS[kind], self._state_of(machine))
         data = b"".join(parts)
         return SnapshotMeta(self.index, self.term, configuration, len(data), checksum(data)), data
+
+    def _state_of(self, machine: StateMachine) -> bytes:
+        try:
+            state = machine.snapshot()
+        except Exception as error:  # whatever it is, this replica cannot go on
+            raise InternalError(f"the state machine gave no snapshot at {self.index}: {error!r}") from error
+        if not isinstance(state, bytes):
+            raise InternalError(f"the state machine gave {type(state).__name__} as its snapshot, not bytes")
+        return state
 
     @staticmethod
     def _section(number: int, data: bytes) -> tuple[bytes, bytes]:

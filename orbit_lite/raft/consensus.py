@@ -7,11 +7,11 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from orbit_lite.errors import ConfigurationError, Executed, OrbitError
+from orbit_lite.errors import ConfigurationError, Executed, InternalError, OrbitError, ParseError, quote
 from orbit_lite.model import LiteCommand, LiteKind, NodeId
 from orbit_lite.raft.driver import Driver, unix_ms
 from orbit_lite.raft.errors import ChangeRefused, NotLeader, ProposalLost, TransferFailed
-from orbit_lite.raft.messages import Member, Outgoing, ReadIndexRequest, ReadIndexResponse, Role, SnapshotMeta
+from orbit_lite.raft.messages import Member, Role, SnapshotMeta
 
 __all__ = ["RaftConsensus"]
 
@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 #: Seconds between two tries of a proposal or read that found no leader, while nothing else happens.
 _PAUSE = 0.05
+#: A client's name stands in each of its entries, and in every snapshot.
+_CLIENT_BYTES = 1024
 
 
 class RaftConsensus(Driver):
@@ -41,6 +43,10 @@ class RaftConsensus(Driver):
         """Call back with each new term."""
         self._observers.on_term_changed.append(callback)
 
+    def on_failed(self, callback: Callable[[OrbitError], Awaitable[None] | None]) -> None:
+        """Call back with the reason when this node falls silent because its store or state machine has failed."""
+        self._observers.on_failed.append(callback)
+
     # ------------------------------------------------------------ proposals and reads
 
     async def propose(
@@ -61,6 +67,7 @@ class RaftConsensus(Driver):
         """
         if client and seq < 1:
             raise ConfigurationError(f"seq={seq}: a session's proposals count from 1")
+        self._check_size(data, client)
         command = LiteCommand(kind, client, seq, data)
         deadline = self._deadline(timeout)
         while True:
@@ -71,6 +78,18 @@ class RaftConsensus(Driver):
                 if not (again and error.retryable) or self.failure is not None or self._is_stopped:
                     raise
                 await self._pause(deadline, error)
+
+    def _check_size(self, data: bytes, client: str) -> None:
+        """Here, because what the leader refuses would fail all that travels to it in the same request."""
+        limit = self.config.max_entry_bytes
+        if len(data) > limit:
+            raise ParseError(f"command of {len(data)} bytes: at most max_entry_bytes={limit}")
+        try:
+            size = len(client.encode())
+        except UnicodeEncodeError as error:
+            raise ParseError(f"client {quote(client)!r}: surrogates have no UTF-8 form") from error
+        if size > _CLIENT_BYTES:
+            raise ParseError(f"client {quote(client)!r}: {size} bytes, at most {_CLIENT_BYTES}")
 
     async def _propose_once(self, command: LiteCommand, deadline: float) -> bytes:
         self._check_running()
@@ -106,6 +125,9 @@ class RaftConsensus(Driver):
             if isinstance(error, OrbitError):
                 raise
             raise ProposalLost(f"entry {index} of term {term} was not committed in time", retryable=False) from error
+        finally:
+            if result.cancelled():
+                self._proposals.forget(index, result)
 
     async def read(self, timeout: float | None = 30.0) -> None:
         """Return once this node has applied all that was committed anywhere when `read` was called (thesis 6.4).
@@ -129,20 +151,17 @@ class RaftConsensus(Driver):
     async def _read_index(self, deadline: float) -> int:
         self._check_running()
         core, exchange = self.core, self._exchange
-        index: int | None
+        asked: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._asked.add(asked)
+        asked.add_done_callback(self._asked.discard)
         if core.role is Role.LEADER:
-            asked: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
             core.read(asked, self._now())
             self._wake()
-            index = await self._in_time(asked, deadline, "no majority confirmed the leader in time")
         elif core.leader is None or exchange is None or not exchange.is_lite:
             raise NotLeader(f"{self.node_id} knows of no leader that it could ask", leader=core.leader)
         else:
-            request = ReadIndexRequest(core.term, self.node_id)
-            response = await self._in_time(
-                exchange.ask(Outgoing(core.leader, request)), deadline, f"{core.leader} gave no read index in time"
-            )
-            index = response.index if isinstance(response, ReadIndexResponse) else None
+            exchange.read_index(core.leader, core.term, asked)
+        index = await self._in_time(asked, deadline, "it was not confirmed in time who leads")
         if index is None:
             raise NotLeader("the leadership changed while it was to be confirmed", leader=core.leader)
         return index
@@ -229,9 +248,12 @@ class RaftConsensus(Driver):
     async def take_snapshot(self) -> SnapshotMeta | None:
         """Write the state machine's state down and forget the log before it; None when there is nothing new."""
         self._check_running()
-        if self._applier.index == self._snapshot_index or self._is_snapshotting or self._is_restoring:
-            return self.core.snapshot
-        self._begin_snapshot()
-        await asyncio.gather(*self._jobs, return_exceptions=True)
+        try:
+            self._begin_snapshot()
+        except InternalError as error:
+            self._fail(error)
+            raise
+        if (writing := self._snapshotting) is not None:
+            await asyncio.wait([writing])  # whoever gives up here does not end the writing
         self._check_running()
         return self.core.snapshot

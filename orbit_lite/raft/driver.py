@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from orbit_lite.errors import ConfigurationError, OrbitError, Status
+from orbit_lite.errors import ConfigurationError, InternalError, OrbitError, ParseError, Status
 from orbit_lite.model import LiteCommand, LiteKind, LogEntry, NodeId, RaftCommand
 from orbit_lite.raft.applier import Applier
 from orbit_lite.raft.config import RaftConfig
@@ -28,6 +28,7 @@ from orbit_lite.raft.errors import (
     ClusterMismatch,
     NotLeader,
     ProposalLost,
+    StoreCorrupt,
     StoreFailed,
     WipedNode,
 )
@@ -104,6 +105,7 @@ class Driver:
         )
         self._observers = Observers()
         self._proposals = Proposals()
+        self._asked: set[asyncio.Future[int | None]] = set()  # reads whose index the core has not told yet
         self._reads: list[tuple[int, asyncio.Future[None]]] = []
         self._core: RaftCore | None = None
         self._exchange: Exchange | None = None
@@ -114,12 +116,14 @@ class Driver:
         self._jobs: set[asyncio.Task[None]] = set()
         self._later: list[Ready] = []  # handed out while a snapshot is being restored
         self._is_restoring = False
-        self._is_snapshotting = False
+        self._is_replacing = False  # a leader's snapshot is taking the place of the store's and the state machine's
+        self._snapshotting: asyncio.Task[None] | None = None
         self._snapshot_index = 0
         self._known: tuple[Role, NodeId | None, int] = (Role.FOLLOWER, None, 0)
         self._configuration: Configuration | None = None
         self._changed: asyncio.Future[None] | None = None
         self._is_stopped = False
+        self._stopping: asyncio.Task[None] | None = None
         #: Counted since the start: writes of the store and the seconds that they took, entries that were written.
         self.writes = self.entries_written = 0
         self.write_seconds = 0.0
@@ -152,7 +156,9 @@ class Driver:
             self._thread.shutdown(wait=False)
             raise ClusterMismatch(f"the store is of cluster {theirs!r}, this node of {self.cluster_id!r}")
         self._core = core
-        self._exchange = Exchange(transport, self._in_thread, self.store, chunk_bytes=config.snapshot_chunk_bytes)
+        self._exchange = Exchange(
+            transport, self._in_thread, self.store, node_id=self.node_id, chunk_bytes=config.snapshot_chunk_bytes
+        )
         self._observers.start()
         for node_id, address in self._founders.items():
             if address and node_id != self.node_id and not await self._set_address(node_id, address):
@@ -160,13 +166,20 @@ class Driver:
         self._wake()
 
     async def stop(self) -> None:
-        """Take no part any more. Whoever waits for something gets ProposalLost or NotLeader. Again has no effect."""
-        if self._is_stopped or self._loop is None:
-            self._is_stopped = True
-            return
+        """Take no part any more, and return when nothing is left. Again has no effect.
+
+        Whoever waits for something gets ProposalLost or NotLeader. A caller that gives up does not hold up the end.
+        """
         self._is_stopped = True
-        self._quiet()
-        self._give_up(None)
+        if self._loop is None:
+            return
+        if self._stopping is None:
+            self._quiet()
+            self._give_up(None)
+            self._stopping = self._loop.create_task(self._end(), name=f"stop raft of {self.node_id}")
+        await asyncio.shield(self._stopping)
+
+    async def _end(self) -> None:
         if self._exchange is not None:
             await self._exchange.close()
         jobs = list(self._jobs)
@@ -175,7 +188,7 @@ class Driver:
         await asyncio.gather(*jobs, return_exceptions=True)
         await self._observers.close()
         if self._thread is not None:
-            ending = self._loop.run_in_executor(None, self._thread.shutdown)
+            ending = asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
             done, _ = await asyncio.wait([ending], timeout=_STOP_GRACE)
             if not done:
                 _log.error("node %s: the store's last write does not end", self.node_id)
@@ -190,22 +203,29 @@ class Driver:
         """Something happened after which this node must neither vote nor acknowledge: it falls silent, visibly."""
         if self.failure is not None or self._is_stopped:
             return
-        failure = error if isinstance(error, OrbitError) else StoreFailed(f"{self.node_id}: {error!r}")
+        if isinstance(error, OrbitError):
+            failure = error
+        else:
+            kind = StoreFailed if isinstance(error, OSError) else InternalError
+            failure = kind(f"{self.node_id} has failed: {error!r}")
         self.failure = failure
         _log.error("node %s takes no part in consensus any more: %s", self.node_id, failure, exc_info=error)
         self._quiet()
         self._give_up(failure)
         self._observe()
+        self._observers.failed(failure)
 
     def _give_up(self, failure: OrbitError | None) -> None:
         """Tell everybody who waits."""
         self._proposals.fail_all(failure or ProposalLost(f"{self.node_id} stops"))
-        for _, read in self._reads:
-            if not read.done():
-                read.set_exception(failure or NotLeader(f"{self.node_id} stops"))
+        error = failure or NotLeader(f"{self.node_id} stops")
+        reads: list[asyncio.Future[Any]] = [*self._asked, *(applied for _, applied in self._reads)]
+        for waiting in reads:
+            if not waiting.done():
+                waiting.set_exception(error)
         self._reads.clear()
         if self._exchange is not None:
-            self._exchange.fail_answers(failure or NotLeader(f"{self.node_id} stops"))
+            self._exchange.give_up(error)
         self._signal()
 
     def __repr__(self) -> str:
@@ -306,9 +326,16 @@ class Driver:
         return await answer
 
     async def propose_forwarded(self, commands: Sequence[RaftCommand]) -> tuple[int, int]:
-        """Append commands for a follower; (term, index of the first). Raises NotLeader, ProposalDropped."""
+        """Append commands for a follower; (term, index of the first).
+
+        Raises NotLeader, ProposalDropped, and ParseError for what is not for followers to propose: a configuration
+        that came like this would go past all rules about changing it.
+        """
         if self.failure is not None:
             raise NotLeader(f"{self.node_id} takes no part any more: {self.failure}")
+        for command in commands:
+            if type(command) is not LiteCommand or command.kind not in {LiteKind.DATA, LiteKind.DIRECTORY}:
+                raise ParseError(f"{type(command).__name__} cannot be proposed by another node")
         self._check_running()
         position = self.core.propose(commands, self._now(), timestamp_ms=unix_ms())
         self._wake()
@@ -359,6 +386,8 @@ class Driver:
         """The duties of a Ready, from top to bottom; True when that took so long that others should have a turn."""
         for sent in ready.at_once:
             self._send(sent)
+        if ready.install is not None:
+            self._is_replacing = True
         if ready.must_persist:
             self._spawn(self._persist(ready))
         else:
@@ -386,6 +415,8 @@ class Driver:
         self.writes += 1
         self.entries_written += len(ready.entries)
         self.write_seconds += time.perf_counter() - began
+        if ready.install is not None and not is_intact:
+            self._is_replacing = False
         if self.is_running:
             self.core.persisted(ready, self._now(), snapshot_intact=is_intact)
             self._say(ready)
@@ -496,15 +527,20 @@ class Driver:
     # ------------------------------------------------------------ snapshots
 
     def _snapshot_if_due(self) -> None:
-        if self._applier.index - self._snapshot_index >= self.config.snapshot_entries and not self._is_snapshotting:
+        if self._applier.index - self._snapshot_index >= self.config.snapshot_entries:
             self._begin_snapshot()
 
     def _begin_snapshot(self) -> None:
+        """Take a snapshot, unless there is nothing new, one is being written, or a leader's is being installed.
+
+        Written behind that one, ours would take its place, and the log would have a gap.
+        """
+        if self._snapshotting is not None or self._is_replacing or self._applier.index == self._snapshot_index:
+            return
         configuration = self.core.configuration_at(self._applier.index)
         meta, data = self._applier.snapshot(configuration)
-        self._is_snapshotting = True
         self._snapshot_index = meta.index
-        self._spawn(self._write_snapshot(meta, data))
+        self._snapshotting = self._spawn(self._write_snapshot(meta, data))
 
     async def _write_snapshot(self, meta: SnapshotMeta, data: bytes) -> None:
         view = memoryview(data)
@@ -520,7 +556,7 @@ class Driver:
                 self.core.compacted(meta)
                 self._wake()
         finally:
-            self._is_snapshotting = False
+            self._snapshotting = None
 
     async def _restore(self, meta: SnapshotMeta) -> None:
         """Set the state machine to a snapshot, then do what was put off meanwhile."""
@@ -528,7 +564,7 @@ class Driver:
         self._applier.restore(meta, data)
         self._snapshot_index = meta.index
         self._proposals.skipped(meta.index)
-        self._is_restoring = False
+        self._is_restoring = self._is_replacing = False
         self._answer_reads()
         later, self._later = self._later, []
         for ready in later:
@@ -544,6 +580,8 @@ class Driver:
         at = 0
         while at < meta.size:
             piece = self.store.read_snapshot(meta, at, _PIECE)
+            if not piece:
+                raise StoreCorrupt(f"the snapshot at {meta.index} ends after {at} of {meta.size} bytes")
             pieces.append(piece)
             at += len(piece)
         return b"".join(pieces)
@@ -555,13 +593,14 @@ class Driver:
             raise ConfigurationError(f"consensus of {self.node_id} was not started")
         return await self._loop.run_in_executor(self._thread, work)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something of our own; if it fails, this node has failed."""
         if self._loop is None:
             raise ConfigurationError(f"consensus of {self.node_id} was not started")
         job = self._loop.create_task(work)
         self._jobs.add(job)
         job.add_done_callback(self._done)
+        return job
 
     def _done(self, job: asyncio.Task[None]) -> None:
         self._jobs.discard(job)

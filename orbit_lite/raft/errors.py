@@ -53,11 +53,12 @@ class ProposalLost(ClusterError):
 
 
 class SessionForgotten(ClusterError):
-    """The proposal was applied before, so long ago that its result is not kept any more."""
+    """The client has made so many later proposals that nobody knows what became of this one: it was applied before, or
+    never will be."""
 
     code = Status.OUT_OF_RANGE
     orb_code = "ORB-3011"
-    executed = Executed.YES
+    executed = Executed.MAYBE
 
 
 class ChangeRefused(ClusterError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from orbit_lite.raft.messages import (
     Outgoing,
     PreVoteRequest,
     ReadIndexRequest,
+    ReadIndexResponse,
     Response,
     TimeoutNowRequest,
 )
@@ -26,12 +28,16 @@ from orbit_lite.raft.ports import LiteRaftTransport, LogStore, RaftTransport
 
 __all__ = ["Exchange"]
 
+_log = logging.getLogger("orbit_lite.raft")
+
 T = TypeVar("T")
 
 #: Requests to one peer without an answer.
 _MOST_OPEN = 128
 #: Proposals that travel to the leader together, at most.
 _BATCH = 256
+#: … and their data: a message may have 4 MiB, and what it adds to the data is base64, a third, and names.
+_BATCH_BYTES = 2 * 1024 * 1024
 
 
 class Exchange:
@@ -43,8 +49,10 @@ class Exchange:
         in_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
         store: LogStore,
         *,
+        node_id: NodeId,
         chunk_bytes: int,
     ) -> None:
+        self._node_id = node_id
         self._transport = transport
         self._lite = transport if isinstance(transport, LiteRaftTransport) else None
         self._in_thread = in_thread
@@ -54,6 +62,7 @@ class Exchange:
         self._open: dict[NodeId, int] = {}
         self._expected: set[asyncio.Future[Response]] = set()
         self._forwards: dict[NodeId, list[tuple[LiteCommand, asyncio.Future[tuple[int, int]]]]] = {}
+        self._reads: dict[NodeId, list[asyncio.Future[int | None]]] = {}
         #: Requests that failed, since the start.
         self.failures = 0
 
@@ -95,6 +104,9 @@ class Exchange:
             outcome = error
         except (LookupError, OSError) as error:  # the snapshot was replaced; a plain transport's own error
             outcome = NetworkError(f"request to {sent.to} failed: {error}", peer=str(sent.to))
+        except Exception as error:  # noqa: BLE001  (a transport's defect: said aloud, and the peer was not reached)
+            _log.exception("a request to %s failed", sent.to)
+            outcome = InternalError(f"request to {sent.to} failed: {error!r}", peer=str(sent.to))
         finally:
             self._open[sent.to] -= 1
         answered(sent, outcome)
@@ -138,11 +150,16 @@ class Exchange:
         if not token.done():
             token.set_result(answer.response)
 
-    def fail_answers(self, error: OrbitError) -> None:
-        """Peers get this instead of answers."""
-        for answer in list(self._expected):
-            if not answer.done():
-                answer.set_exception(error)
+    def give_up(self, error: OrbitError) -> None:
+        """Peers get this instead of answers, and so does who waits for a request that has not left yet."""
+        unsent = [position for waiting in self._forwards.values() for _, position in waiting]
+        reads = [asked for waiting in self._reads.values() for asked in waiting]
+        self._forwards.clear()
+        self._reads.clear()
+        unanswered: list[asyncio.Future[Any]] = [*self._expected, *unsent, *reads]
+        for future in unanswered:
+            if not future.done():
+                future.set_exception(error)
 
     # ------------------------------------------------------------ proposals for the leader
 
@@ -156,9 +173,18 @@ class Exchange:
         return await position
 
     def _forward_all(self, leader: NodeId) -> None:
-        waiting = [item for item in self._forwards.pop(leader, []) if not item[1].done()]
-        for at in range(0, len(waiting), _BATCH):
-            self._spawn(self._forward_some(leader, waiting[at : at + _BATCH]))
+        batch: list[tuple[LiteCommand, asyncio.Future[tuple[int, int]]]] = []
+        size = 0
+        for item in self._forwards.pop(leader, []):
+            if item[1].done():
+                continue
+            if batch and (len(batch) >= _BATCH or size + len(item[0].data) > _BATCH_BYTES):
+                self._spawn(self._forward_some(leader, batch))
+                batch, size = [], 0
+            batch.append(item)
+            size += len(item[0].data)
+        if batch:
+            self._spawn(self._forward_some(leader, batch))
 
     async def _forward_some(
         self, leader: NodeId, waiting: list[tuple[LiteCommand, asyncio.Future[tuple[int, int]]]]
@@ -179,6 +205,30 @@ class Exchange:
         for at, (_, position) in enumerate(waiting):
             if not position.done():
                 position.set_result((term, first + at))
+
+    # ------------------------------------------------------------ reads of followers
+
+    def read_index(self, leader: NodeId, term: int, asked: asyncio.Future[int | None]) -> None:
+        """Ask the leader how far a read must have applied; None: it leads no more. All of one turn share a request."""
+        waiting = self._reads.setdefault(leader, [])
+        waiting.append(asked)
+        if len(waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._read_index, leader, term)
+
+    def _read_index(self, leader: NodeId, term: int) -> None:
+        waiting = self._reads.pop(leader, [])
+
+        def answered(sent: Outgoing, response: Response | OrbitError) -> None:
+            for asked in waiting:
+                if asked.done():
+                    continue
+                if isinstance(response, OrbitError):
+                    asked.set_exception(response)
+                else:
+                    asked.set_result(response.index if isinstance(response, ReadIndexResponse) else None)
+
+        if waiting:
+            self.send(Outgoing(leader, ReadIndexRequest(term, self._node_id)), answered)
 
     # ------------------------------------------------------------ addresses
 

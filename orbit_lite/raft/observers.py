@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from orbit_lite.errors import OrbitError
 from orbit_lite.model import NodeId
 
 __all__ = ["Observers"]
@@ -26,6 +27,7 @@ class Observers:
         self.on_leader_elected: list[Callable[[NodeId], Awaitable[None] | None]] = []
         self.on_leader_lost: list[Callable[[NodeId], Awaitable[None] | None]] = []
         self.on_term_changed: list[Callable[[int], Awaitable[None] | None]] = []
+        self.on_failed: list[Callable[[OrbitError], Awaitable[None] | None]] = []
         self._waiting: deque[tuple[Sequence[Callable[[Any], Awaitable[None] | None]], object]] = deque()
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -49,6 +51,9 @@ class Observers:
     def term_changed(self, term: int) -> None:
         self._add(self.on_term_changed, term)
 
+    def failed(self, failure: OrbitError) -> None:
+        self._add(self.on_failed, failure)
+
     def _add(self, callbacks: Sequence[Callable[[Any], Awaitable[None] | None]], value: object) -> None:
         if not callbacks:
             return
@@ -69,5 +74,9 @@ class Observers:
                         pending = callback(value)
                         if inspect.isawaitable(pending):
                             await pending
+                    except asyncio.CancelledError:
+                        if (task := asyncio.current_task()) is not None and task.cancelling():
+                            raise
+                        _log.warning("callback %r waited for something that was cancelled", callback)
                     except Exception:  # noqa: BLE001  # the user's own
                         _log.exception("callback %r failed", callback)

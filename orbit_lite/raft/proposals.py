@@ -14,9 +14,14 @@ _RECENT = 4096
 
 
 class Proposals:
-    """Futures by index. An entry of another term in that place means that the proposal was lost."""
+    """Futures by index. An entry of another term in that place means that the proposal was lost.
+
+    So does any entry of a later term before that place, because terms never decrease along the log: nobody has to wait
+    until the new leader's log has grown as long as the old one's was.
+    """
 
     def __init__(self) -> None:
+        self._term = 0  # of the last entry applied
         self._waiting: dict[int, list[tuple[int, asyncio.Future[bytes]]]] = {}
         self._recent: dict[int, tuple[int, bytes | OrbitError]] = {}
 
@@ -36,6 +41,9 @@ class Proposals:
 
     def applied(self, term: int, index: int, outcome: bytes | OrbitError) -> None:
         """The entry at index was applied. To be called for each, in order."""
+        if term > self._term:
+            self._term = term
+            self._give_up_earlier_terms(index)
         recent = self._recent
         recent[index] = term, outcome
         if len(recent) > _RECENT:
@@ -43,6 +51,26 @@ class Proposals:
         if self._waiting and (waiting := self._waiting.pop(index, None)) is not None:
             for wanted, result in waiting:
                 _settle(result, wanted, index, term, outcome)
+
+    def _give_up_earlier_terms(self, index: int) -> None:
+        """The entry at index is of a later term than all before."""
+        for place in [place for place in self._waiting if place > index]:
+            kept = []
+            for wanted, result in self._waiting[place]:
+                if wanted < self._term:
+                    _settle(result, wanted, index, self._term, b"")
+                else:
+                    kept.append((wanted, result))
+            if kept:
+                self._waiting[place] = kept
+            else:
+                del self._waiting[place]
+
+    def forget(self, index: int, result: asyncio.Future[bytes]) -> None:
+        """Whoever waited for it has gone."""
+        kept = [item for item in self._waiting.pop(index, ()) if item[1] is not result]
+        if kept:
+            self._waiting[index] = kept
 
     def skipped(self, index: int) -> None:
         """A snapshot took the place of all entries up to index: what they gave is not known here."""

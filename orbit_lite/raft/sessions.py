@@ -4,7 +4,8 @@ A client names itself and numbers its proposals. The table is part of the replic
 same log in the same order, and every snapshot holds it. A session is forgotten when there are too many and it is the
 one idle for longest, counted in the log and not by clocks; a client that comes back after that is new.
 
-Of each session the results of the last WINDOW numbers are kept, so that many proposals of one client may be under way.
+Of each session the results of the WINDOW largest numbers are kept, so that many proposals of one client may be under
+way. Of a smaller one nobody knows whether it came before, so it is not applied: a client should have no more under way.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from orbit_lite.errors import ParseError
+from orbit_lite.errors import ParseError, quote
 from orbit_lite.raft.errors import SessionForgotten
 
 __all__ = ["WINDOW", "Sessions"]
@@ -21,7 +22,7 @@ __all__ = ["WINDOW", "Sessions"]
 WINDOW = 128
 
 _HEAD = struct.Struct(">I")
-_SESSION = struct.Struct(">HQH")  # length of the name, the floor, number of results
+_SESSION = struct.Struct(">IQH")  # length of the name, the floor, number of results
 _RESULT = struct.Struct(">QI")
 
 
@@ -48,22 +49,26 @@ class Sessions:
     def apply(self, client: str, seq: int, run: Callable[[], bytes]) -> bytes:
         """The result of the client's proposal `seq`: of `run`, or of the first time. seq: at least 1.
 
-        Raises SessionForgotten when it was applied so long ago that its result is gone; it is not applied again.
+        Raises SessionForgotten when it is behind the window; then it is not applied.
         """
-        session = self._sessions.pop(client, None) or _Session()
+        session = self._sessions.pop(client, None)
+        if session is None:
+            session = _Session()
+            if len(self._sessions) >= self._limit:
+                del self._sessions[next(iter(self._sessions))]
         self._sessions[client] = session
         known = session.results.get(seq)
         if known is not None:
             return known
         if seq <= session.floor:
-            raise SessionForgotten(f"proposal {seq} of {client!r} was applied, and its result is forgotten")
+            raise SessionForgotten(
+                f"proposal {seq} of {quote(client)!r} comes behind {session.floor}, of which the result is forgotten"
+            )
         result = run()
         session.results[seq] = result
         if len(session.results) > WINDOW:
             session.floor = min(session.results)
             del session.results[session.floor]
-        if len(self._sessions) > self._limit:
-            del self._sessions[next(iter(self._sessions))]
         return result
 
     def dump(self) -> bytes:

@@ -15,6 +15,8 @@ again: `Deadlock`. Work for other threads (`run_in_executor`) is done in the loo
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import math
 import selectors
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
@@ -25,6 +27,9 @@ __all__ = ["Deadlock", "VirtualTimeLoop", "run"]
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
+
+
+_TICK = 1e-9
 
 
 class Deadlock(Exception):
@@ -39,10 +44,30 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self.work_time = work_time
         self._free_at: dict[Executor | None, float] = {}
         super().__init__(_Jumps(self))
+        self._clock_resolution = _TICK / 10  # by so much asyncio lets a timer fire early
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._now
+
+    def call_at(
+        self, when: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Never early, not even by what floating point cannot tell: who looks at the clock then would wait anew, and
+        no time would ever pass. So timers are on whole nanoseconds, rounded up."""
+        if math.isfinite(when):
+            ticks = math.ceil(when / _TICK)
+            whole = ticks * _TICK
+            when = whole if whole >= when else (ticks + 1) * _TICK
+        return super().call_at(when, callback, *args, context=context)
+
+    def wait(self, seconds: float) -> None:
+        """Nothing is to be done for so long: let that time pass, exactly to the next timer."""
+        end = self._now + seconds
+        timer = self._scheduled[0].when() if self._scheduled else end  # type: ignore[attr-defined]  # of asyncio's own
+        if math.isinf(timer):
+            raise Deadlock("only what never comes is waited for; look at asyncio.all_tasks()")
+        self._now = timer if abs(timer - end) < _TICK else end
 
     def jump(self, seconds: float) -> None:
         """Let time pass in which nothing runs, as when a machine is suspended."""
@@ -80,7 +105,7 @@ class _Jumps(selectors.DefaultSelector):
         if not events:
             if timeout is None:
                 raise Deadlock("nothing can happen any more; look at asyncio.all_tasks()")
-            self._loop.jump(timeout)
+            self._loop.wait(timeout)
         return events
 
 
