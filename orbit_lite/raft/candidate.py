@@ -28,12 +28,7 @@ def campaign(raft: RaftState) -> None:
 
 def may_campaign(raft: RaftState) -> bool:
     """Only a voter may, and only one whose disk can take the vote for itself; learners and removed nodes wait."""
-    return (
-        raft.is_voter
-        and raft.duties.install is None
-        and raft.term < LARGEST_TERM
-        and not raft.is_disk_stuck()
-    )
+    return raft.is_voter and raft.duties.install is None and raft.term < LARGEST_TERM and not raft.is_disk_stuck()
 
 
 def elect(raft: RaftState, *, transfer: bool = False) -> None:

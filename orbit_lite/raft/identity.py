@@ -14,6 +14,8 @@ who can say anything; that is TLS's work.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import quote as percent_encoded
+from urllib.parse import unquote
 
 from orbit_lite.errors import ParseError, quote
 from orbit_lite.model import NodeId
@@ -44,13 +46,28 @@ WIPED = "orbit-raft-wiped"
 #: Store ids that a node remembers; each costs a write, and who is no member yet may call, too.
 MOST_PEERS = 1000
 
+#: Printable ASCII but for the blank, at which a value must not begin or end, and the percent sign.
+_SAFE = "!\"#$&'()*+,/:;<=>?@[\\]^`{|}"
+
 _WHAT_TO_DO = "remove it from the cluster, then add it again"
 
 
 def introduce(cluster_id: str, node_id: NodeId, store_id: str, to: NodeId, to_store: str | None) -> dict[str, str]:
     """The metadata of requests to a node. to_store: its store id, where that is known."""
     said = {CLUSTER: cluster_id, NODE: str(node_id), STORE: store_id, TO_NODE: str(to)}
-    return said if to_store is None else said | {TO_STORE: to_store}
+    if to_store is not None:
+        said[TO_STORE] = to_store
+    return {name: _written(value) for name, value in said.items()}
+
+
+def _written(text: str) -> str:
+    """Percent-encoded where it is not printable ASCII: metadata carries no other text, but names are Unicode."""
+    return percent_encoded(text, safe=_SAFE)
+
+
+def _read(metadata: Mapping[str, str | bytes], name: str) -> str | None:
+    value = metadata.get(name)
+    return unquote(value) if isinstance(value, str) else None
 
 
 def check_sender(
@@ -60,10 +77,9 @@ def check_sender(
 
     Raises ClusterMismatch, WipedNode.
     """
-    said = {name: value for name, value in metadata.items() if isinstance(value, str)}
-    if (theirs := said.get(CLUSTER)) != cluster_id:
+    if (theirs := _read(metadata, CLUSTER)) != cluster_id:
         raise ClusterMismatch(f"this is cluster {cluster_id!r}, the sender is of {quote(str(theirs))!r}")
-    text, store_id = said.get(NODE), said.get(STORE)
+    text, store_id = _read(metadata, NODE), _read(metadata, STORE)
     if not text or not store_id:
         raise ClusterMismatch("the sender does not say which node and store it is; Orbit-RS nodes cannot take part")
     node_id = _parsed(text)
@@ -75,10 +91,10 @@ def check_sender(
 
 def check_receiver(metadata: Mapping[str, str | bytes], node_id: NodeId, store_id: str) -> None:
     """Whether this node is the one that the sender means. Raises ClusterMismatch, WipedNode."""
-    meant, meant_store = metadata.get(TO_NODE), metadata.get(TO_STORE)
-    if isinstance(meant, str) and meant != str(node_id):
+    meant, meant_store = _read(metadata, TO_NODE), _read(metadata, TO_STORE)
+    if meant is not None and meant != str(node_id):
         raise ClusterMismatch(f"this is {node_id}, not {quote(meant)}")
-    if isinstance(meant_store, str):
+    if meant_store is not None:
         _check_store(node_id, store_id, {node_id: meant_store}, "receiver")
 
 
