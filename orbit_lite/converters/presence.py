@@ -39,6 +39,7 @@ __all__ = [
     "int32",
     "int64",
     "is_present",
+    "octets",
     "one_of",
     "optional",
     "optional_text",
@@ -126,6 +127,16 @@ def text(state: Fields, name: str) -> str:
 def optional_text(state: Fields, name: str) -> str | None:
     """A string field with explicit presence."""
     return None if state[name] is None else text(state, name)
+
+
+def octets(state: Fields, name: str) -> bytes:
+    """A bytes field."""
+    value = state[name]
+    if value is _PLACEHOLDER:
+        return b""
+    if not isinstance(value, bytes):
+        raise _mismatch(name, "bytes", value)
+    return value
 
 
 def number(state: Fields, name: str, low: int, high: int) -> int:

@@ -11,13 +11,13 @@ from orbit_lite.converters.presence import (
     fields,
     flag,
     inside,
+    octets,
     optional_text,
     required,
     text,
     texts,
     uint64,
 )
-from orbit_lite.errors import ConversionError
 from orbit_lite.model import NodeId, RaftCommand, VoteRequest, VoteResponse
 from orbit_lite.raft.membership import decode_configuration, encode_configuration
 from orbit_lite.raft.messages import (
@@ -51,13 +51,6 @@ __all__ = [
 
 def _node_id(state: Fields, name: str) -> NodeId:
     return NodeIdConverter.from_text(text(state, name), name)
-
-
-def _data(state: Fields, name: str) -> bytes:
-    value = state[name]
-    if not isinstance(value, bytes):
-        raise ConversionError(name, f"expected bytes, found {type(value).__name__}")
-    return value
 
 
 def _ballot_request(value: PreVoteRequest | VoteRequest) -> lite.BallotRequest:
@@ -155,7 +148,7 @@ class SnapshotMetaConverter:
     @staticmethod
     def from_proto(proto: lite.SnapshotMeta) -> SnapshotMeta:
         state = fields(proto)
-        configuration = domain("configuration", decode_configuration, _data(state, "configuration"))
+        configuration = domain("configuration", decode_configuration, octets(state, "configuration"))
         index, term, size = uint64(state, "index"), uint64(state, "term"), uint64(state, "size")
         return SnapshotMeta(index, term, configuration, size, text(state, "checksum"))
 
@@ -182,7 +175,7 @@ class InstallSnapshotRequestConverter:
             _node_id(state, "leader_id"),
             required(state, "meta", SnapshotMetaConverter.from_proto),
             uint64(state, "offset"),
-            _data(state, "data"),
+            octets(state, "data"),
         )
 
 
@@ -263,7 +256,10 @@ class CommandsConverter:
 
     @staticmethod
     def to_proto(value: tuple[RaftCommand, ...]) -> lite.ProposeRequest:
-        return build(lite.ProposeRequest, commands=[RaftCommandConverter.to_proto(command) for command in value])
+        commands = [
+            inside(f"commands[{at}]", RaftCommandConverter.to_proto, command) for at, command in enumerate(value)
+        ]
+        return build(lite.ProposeRequest, commands=commands)
 
     @staticmethod
     def from_proto(proto: lite.ProposeRequest) -> tuple[RaftCommand, ...]:

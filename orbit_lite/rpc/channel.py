@@ -91,6 +91,8 @@ class Channel:
         self.interceptors = tuple(interceptors)
         self.wait_for_ready = wait_for_ready
         self._connection: Connection | None = None
+        #: Connections made so far. As long as it stays the same, all answers come from the same peer.
+        self.connections_made = 0
         self._redial_initial = redial_initial
         self._delays = backoff(initial=redial_initial)
         self._next_dial = 0.0  # by the loop's time; after a failure
@@ -296,6 +298,7 @@ class Channel:
             if connection is not None and not connection.is_open:
                 connection.abort()
         self._connection = connection
+        self.connections_made += 1
         return connection
 
     async def _open_transport(self) -> Connection:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -12,9 +14,21 @@ from orbit_lite.converters import (
     VoteResponseConverter,
 )
 from orbit_lite.converters import raft_lite as convert
-from orbit_lite.errors import ConfigurationError, InternalError, ParseError
-from orbit_lite.model import NodeId, RaftCommand
-from orbit_lite.raft import LogStore, NotLeader, ProposalDropped, Request, Response
+from orbit_lite.errors import ConfigurationError, InternalError, OrbitError, ParseError
+from orbit_lite.model import AppendEntriesRequest, NodeId, RaftCommand, VoteRequest
+from orbit_lite.raft import (
+    ClusterMismatch,
+    InstallSnapshotRequest,
+    LogStore,
+    NotLeader,
+    PreVoteRequest,
+    ProposalDropped,
+    ReadIndexRequest,
+    Request,
+    Response,
+    TimeoutNowRequest,
+    WipedNode,
+)
 from orbit_lite.raft.identity import check_receiver, check_sender
 from orbit_lite.rpc import Server, ServerConfig, current_call
 from orbit_proto.orbit import consensus, lite
@@ -23,6 +37,10 @@ __all__ = ["MAX_RAFT_MESSAGE", "RaftNode", "RaftServer", "raft_services", "start
 
 #: What a tonic server receives at most; AppendEntries and chunks of snapshots keep below it.
 MAX_RAFT_MESSAGE = 4 * 1024 * 1024
+#: Hosts whose refused requests are named in the log.
+MOST_LOGGED = 100
+
+_log = logging.getLogger("orbit_lite.services")
 
 
 class RaftNode(Protocol):
@@ -61,24 +79,57 @@ class _Gate:
     def __init__(self, node: RaftNode, *, require_identity: bool) -> None:
         self.node = node
         self._require_identity = require_identity
+        self._first_sight = asyncio.Lock()
+        self._refused: set[tuple[type[OrbitError], str | None]] = set()
 
-    async def check(self) -> None:
+    async def ask(self, request: Request, *, transfer: bool = False) -> Any:
+        """The node's answer. Raises ClusterMismatch and WipedNode; otherwise what the node raises."""
+        await self.check(_sender_of(request))
+        return await self.node.handle(request, transfer=transfer)
+
+    async def check(self, claimed: NodeId | None) -> None:
+        """Let the call that is being served pass, or raise. claimed: whom its message names as sender."""
         if not self._require_identity:
             return
         call = current_call()
         if call is None:
             raise InternalError("no call is being served")
-        node = self.node
         metadata: Mapping[str, str | bytes] = dict(call.metadata.items())
-        known = node.store.peers()
-        sender, store_id = check_sender(metadata, node.cluster_id, known)
-        check_receiver(metadata, node.node_id, node.store.store_id)
-        if sender not in known:  # durable before anything that it says counts
-            await node.remember_peer(sender, store_id)
+        try:
+            if await self._is_new(metadata, claimed):
+                async with self._first_sight:  # of two stores under one new name only the first one passes
+                    await self._is_new(metadata, claimed, remember=True)
+        except (ClusterMismatch, WipedNode) as error:
+            self._log_once(error, call.peer.host)
+            raise
 
-    async def ask(self, request: Request, *, transfer: bool = False) -> Any:
-        await self.check()
-        return await self.node.handle(request, transfer=transfer)
+    async def _is_new(
+        self, metadata: Mapping[str, str | bytes], claimed: NodeId | None, *, remember: bool = False
+    ) -> bool:
+        node = self.node
+        known = node.store.peers()
+        sender, store_id = check_sender(metadata, node.cluster_id, known, claimed)
+        check_receiver(metadata, node.node_id, node.store.store_id)
+        if remember and sender not in known:  # durable before anything that it says counts
+            await node.remember_peer(sender, store_id)
+        return sender not in known
+
+    def _log_once(self, error: OrbitError, host: str | None) -> None:
+        """Raft asks again and again."""
+        what = type(error), host
+        if what not in self._refused and len(self._refused) < MOST_LOGGED:
+            self._refused.add(what)
+            _log.error("%s refuses Raft requests from %s: %s", self.node.node_id, host, error)
+
+
+def _sender_of(request: Request) -> NodeId:
+    match request:
+        case VoteRequest(candidate_id=sender) | PreVoteRequest(candidate_id=sender):
+            return sender
+        case AppendEntriesRequest(leader_id=sender) | InstallSnapshotRequest(leader_id=sender):
+            return sender
+        case TimeoutNowRequest(leader_id=sender) | ReadIndexRequest(follower_id=sender):
+            return sender
 
 
 class _ConsensusService(consensus.RaftConsensusBase):
@@ -130,7 +181,7 @@ class _PeerService(lite.RaftPeerBase):
 
     async def propose(self, propose_request: lite.ProposeRequest) -> lite.ProposeResponse:
         commands = convert.CommandsConverter.from_proto(propose_request)
-        await self._gate.check()
+        await self._gate.check(None)
         try:
             term, index = await self._gate.node.propose_forwarded(commands)
         except NotLeader as error:
@@ -153,6 +204,13 @@ class RaftServer:
         """Stop serving; again has no effect."""
         self._server.close()
         await self._server.wait_closed()
+
+    async def run(self) -> None:
+        """Serve until this is cancelled or `close` is called; for a task of its own."""
+        try:
+            await self._server.wait_closed()
+        finally:
+            await self.close()
 
     async def __aenter__(self) -> RaftServer:
         return self

@@ -1,13 +1,12 @@
 """Raft over gRPC, the client's side.
 
-Each peer has connections of its own, apart from those of actor messages: one for votes, heartbeats and entries, one for
-chunks of snapshots, so that nothing large stands before a heartbeat. Nothing is repeated here; Raft does that itself.
+Requests to different peers have nothing in common, so a slow or dead one delays no other. Nothing is repeated here:
+Raft does that itself, and bounds what is under way to a peer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -18,7 +17,7 @@ from orbit_lite.converters import (
     VoteResponseConverter,
 )
 from orbit_lite.converters import raft_lite as convert
-from orbit_lite.errors import NodeNotFound, OrbitError, Status
+from orbit_lite.errors import ConfigurationError, NodeNotFound, OrbitError
 from orbit_lite.model import (
     AppendEntriesRequest,
     AppendEntriesResponse,
@@ -41,14 +40,13 @@ from orbit_lite.raft import (
     TimeoutNowResponse,
     WipedNode,
 )
-from orbit_lite.raft.identity import WIPED, introduce
-from orbit_lite.rpc import Channel, Metadata, TransportConfig
-from orbit_lite.services.raft import MAX_RAFT_MESSAGE, RaftNode
+from orbit_lite.raft.identity import WIPED
+from orbit_lite.rpc import FailedPrecondition, TransportConfig
+from orbit_lite.services.raft import MAX_RAFT_MESSAGE
+from orbit_lite.services.raft_links import Link, Self
 from orbit_proto.orbit import consensus, lite
 
 __all__ = ["GrpcRaftTransport"]
-
-_log = logging.getLogger("orbit_lite.services")
 
 R = TypeVar("R")
 
@@ -56,37 +54,11 @@ _CONSENSUS = "/orbit.consensus.RaftConsensus/"
 _PEER = "/orbit.lite.RaftPeer/"
 
 
-class _Link:
-    """One peer: its address, its connections, and whether it has said who it is."""
-
-    def __init__(self, node_id: NodeId, address: str, config: TransportConfig) -> None:
-        self.node_id = node_id
-        self.address = address
-        self._config = config
-        self._channels: dict[bool, Channel] = {}
-        self.metadata: Metadata | None = None
-        self.is_foreign = False
-        self.identifying = asyncio.Lock()
-
-    def channel(self, *, bulk: bool = False) -> Channel:
-        """For votes, heartbeats and entries; bulk: for chunks of snapshots."""
-        channel = self._channels.get(bulk)
-        if channel is None:
-            channel = self._channels[bulk] = Channel.from_url(self.address, config=self._config)
-        return channel
-
-    def drop(self) -> list[Channel]:
-        """Begin anew with the next request: at once, and not when a backing-off channel would dial again."""
-        channels, self._channels = list(self._channels.values()), {}
-        self.metadata = None
-        return channels
-
-
 class GrpcRaftTransport:
     """Sends Raft's requests to peers. Give it to `RaftConsensus.start`, which binds it; `close` it afterwards.
 
-    node_addresses: URLs or host:port by node. connect_timeout, request_timeout: seconds. require_identity: see
-    `raft_services`.
+    node_addresses: URLs or host:port by node. connect_timeout, request_timeout: seconds. require_identity: count only
+    answers of nodes that say who they are; see `raft_services`.
     """
 
     def __init__(
@@ -105,126 +77,95 @@ class GrpcRaftTransport:
             max_message_size=MAX_RAFT_MESSAGE,
             retry_attempts=0,
         )
-        self._timeout = request_timeout
         self._require_identity = require_identity
         self._links = {
-            node: _Link(node, address, self._config) for node, address in node_addresses.items() if node != node_id
+            node: Link(node, address, self._config) for node, address in node_addresses.items() if node != node_id
         }
-        self._node: RaftNode | None = None
+        self._node: Self | None = None
+        self._is_closed = False
         self._closing: set[asyncio.Task[None]] = set()
 
-    def bind(self, node: RaftNode) -> None:
+    def bind(self, node: Self) -> None:
         """In whose name requests are made; RaftConsensus does this at its start."""
         self._node = node
 
     async def close(self) -> None:
-        """Close all connections."""
-        for link in self._links.values():
-            self._discard(link)
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        """Close all connections; requests that are under way or come later fail. Again has no effect."""
+        self._is_closed = True
+        for node_id in list(self._links):
+            self._discard(node_id)
+        await asyncio.gather(*self._closing)
 
     async def update_node_address(self, node_id: NodeId, address: str) -> None:
-        """From now on the node is at this address; empty: forget the node."""
+        """From now on the node is at this address; empty: forget the node. Requests under way to the old one fail.
+
+        What is no address makes its node unreachable, and nothing else: it may come from the log.
+        """
         link = self._links.get(node_id)
-        if node_id == self.node_id or (link is not None and link.address == address):
+        if node_id == self.node_id or self._is_closed or (link is not None and link.address == address):
             return
-        if link is not None:
-            self._discard(link)
-            del self._links[node_id]
+        self._discard(node_id)
         if address:
-            self._links[node_id] = _Link(node_id, address, self._config)
+            self._links[node_id] = Link(node_id, address, self._config)
 
     def addresses(self) -> dict[NodeId, str]:
         """Where the peers are."""
         return {node_id: link.address for node_id, link in self._links.items()}
 
-    def _discard(self, link: _Link) -> None:
-        for channel in link.drop():
-            channel.close()
-            task = asyncio.get_running_loop().create_task(channel.wait_closed())
+    def _discard(self, node_id: NodeId) -> None:
+        link = self._links.pop(node_id, None)
+        if link is not None:
+            link.close()
+            task = asyncio.get_running_loop().create_task(link.wait_closed())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
     # ------------------------------------------------------------ one request
 
     async def _call(self, target: NodeId, path: str, request: Any, reply_type: type[R], *, bulk: bool = False) -> R:
+        if self._require_identity and self._node is None:
+            raise ConfigurationError("the transport speaks for nobody: start a RaftConsensus with it, or `bind` it")
         link = self._links.get(target)
         if link is None:
             raise NodeNotFound(f"{target}")
+        us = self._node if self._require_identity else None
         try:
-            metadata = link.metadata or await self._introduce(link)
-            channel = link.channel(bulk=bulk)
-            return await channel.unary_unary(path, request, reply_type, timeout=self._timeout, metadata=metadata)
-        except OrbitError as error:
-            if error.code is Status.UNAVAILABLE:
-                self._discard(link)  # whoever answers next has to say who it is
-            raise self._explained(error, target) from error
+            return await link.call(us, path, request, reply_type, bulk=bulk)
+        except FailedPrecondition as error:
+            wiped = dict(error.metadata).get(WIPED)
+            if wiped is None:
+                raise
+            raise WipedNode(error.message, is_us=wiped == "sender", peer=str(target)) from error
 
-    def _explained(self, error: OrbitError, target: NodeId) -> OrbitError:
-        wiped = dict(error.metadata).get(WIPED)
-        if wiped is None:
-            return error
-        return WipedNode(error.message, is_us=wiped == "sender", peer=str(target))
-
-    async def _introduce(self, link: _Link) -> Metadata:
-        """Find out who answers there, before anything that it says counts."""
-        node = self._node
-        if node is None or not self._require_identity:
-            link.metadata = Metadata()
-            return link.metadata
-        async with link.identifying:
-            if link.metadata is None:
-                link.metadata = await self._identified(link, node)
-        return link.metadata
-
-    async def _identified(self, link: _Link, node: RaftNode) -> Metadata:
-        try:
-            theirs = await link.channel().unary_unary(
-                _PEER + "Identify", lite.IdentifyRequest(), lite.IdentifyResponse, timeout=self._timeout
-            )
-        except OrbitError as error:
-            if error.code is Status.UNIMPLEMENTED:
-                if not link.is_foreign:
-                    link.is_foreign = True
-                    _log.error(
-                        "%s at %s is no orbit-lite node: it never counts in consensus", link.node_id, link.address
-                    )
-                raise ClusterMismatch(
-                    f"{link.node_id} at {link.address} cannot say who it is: an Orbit-RS node acknowledges entries "
-                    "without storing them, and never counts",
-                    peer=str(link.node_id),
-                ) from error
-            raise
-        if theirs.cluster_id != node.cluster_id:
-            raise ClusterMismatch(f"{link.address} is of cluster {theirs.cluster_id!r}, this is {node.cluster_id!r}")
-        if NodeId.parse(theirs.node_id) != link.node_id:
-            raise ClusterMismatch(f"{theirs.node_id} answers at {link.address}, {link.node_id} was expected")
-        known = node.store.peers().get(link.node_id)
-        if known is not None and known != theirs.store_id:
-            raise WipedNode(f"{link.node_id} has lost its store; remove it from the cluster, then add it again")
-        if known is None:
-            await node.remember_peer(link.node_id, theirs.store_id)
-        said = introduce(node.cluster_id, self.node_id, node.store.store_id, link.node_id, theirs.store_id)
-        return Metadata(said)
+    def _check_name(self, target: NodeId, name: NodeId) -> None:
+        """An answer that names another node than the one that was asked does not count."""
+        if self._require_identity and name != target:
+            raise ClusterMismatch(f"{target} answers in the name of {name}", peer=str(target))
 
     # ------------------------------------------------------------ orbit.consensus
 
     async def send_vote_request(self, target: NodeId, request: VoteRequest) -> VoteResponse:
         proto = VoteRequestConverter.to_proto(request)
         reply = await self._call(target, _CONSENSUS + "RequestVote", proto, consensus.VoteResponseProto)
-        return VoteResponseConverter.from_proto(reply)
+        response = VoteResponseConverter.from_proto(reply)
+        self._check_name(target, response.voter_id)
+        return response
 
     async def send_append_entries(self, target: NodeId, request: AppendEntriesRequest) -> AppendEntriesResponse:
-        proto = AppendEntriesRequestConverter.to_proto(request)
+        return await self._append(target, AppendEntriesRequestConverter.to_proto(request))
+
+    async def _append(self, target: NodeId, proto: consensus.AppendEntriesRequestProto) -> AppendEntriesResponse:
         reply = await self._call(target, _CONSENSUS + "AppendEntries", proto, consensus.AppendEntriesResponseProto)
-        return AppendEntriesResponseConverter.from_proto(reply)
+        response = AppendEntriesResponseConverter.from_proto(reply)
+        self._check_name(target, response.follower_id)
+        return response
 
     async def broadcast_heartbeat(
         self, nodes: Sequence[NodeId], request: AppendEntriesRequest
     ) -> list[AppendEntriesResponse]:
         """Ask all at the same time; the answers of those that gave one, in the order of `nodes`."""
-        work = (self.send_append_entries(node, request) for node in nodes)
-        outcomes = await asyncio.gather(*work, return_exceptions=True)
+        proto = AppendEntriesRequestConverter.to_proto(request)
+        outcomes = await asyncio.gather(*(self._append(node, proto) for node in nodes), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException) and not isinstance(outcome, OrbitError):
                 raise outcome
@@ -234,33 +175,36 @@ class GrpcRaftTransport:
 
     async def send_pre_vote(self, target: NodeId, request: PreVoteRequest) -> PreVoteResponse:
         proto = convert.PreVoteRequestConverter.to_proto(request)
-        return convert.PreVoteResponseConverter.from_proto(
-            await self._call(target, _PEER + "PreVote", proto, lite.BallotResponse)
-        )
+        reply = await self._call(target, _PEER + "PreVote", proto, lite.BallotResponse)
+        response = convert.PreVoteResponseConverter.from_proto(reply)
+        self._check_name(target, response.voter_id)
+        return response
 
     async def send_transfer_vote(self, target: NodeId, request: VoteRequest) -> VoteResponse:
         proto = convert.TransferVoteRequestConverter.to_proto(request)
-        return convert.TransferVoteResponseConverter.from_proto(
-            await self._call(target, _PEER + "TransferVote", proto, lite.BallotResponse)
-        )
+        reply = await self._call(target, _PEER + "TransferVote", proto, lite.BallotResponse)
+        response = convert.TransferVoteResponseConverter.from_proto(reply)
+        self._check_name(target, response.voter_id)
+        return response
 
     async def send_install_snapshot(self, target: NodeId, request: InstallSnapshotRequest) -> InstallSnapshotResponse:
         proto = convert.InstallSnapshotRequestConverter.to_proto(request)
-        return convert.InstallSnapshotResponseConverter.from_proto(
-            await self._call(target, _PEER + "InstallSnapshot", proto, lite.InstallSnapshotResponse, bulk=True)
-        )
+        reply = await self._call(target, _PEER + "InstallSnapshot", proto, lite.InstallSnapshotResponse, bulk=True)
+        response = convert.InstallSnapshotResponseConverter.from_proto(reply)
+        self._check_name(target, response.follower_id)
+        return response
 
     async def send_timeout_now(self, target: NodeId, request: TimeoutNowRequest) -> TimeoutNowResponse:
         proto = convert.TimeoutNowRequestConverter.to_proto(request)
-        return convert.TimeoutNowResponseConverter.from_proto(
-            await self._call(target, _PEER + "TimeoutNow", proto, lite.TimeoutNowResponse)
-        )
+        reply = await self._call(target, _PEER + "TimeoutNow", proto, lite.TimeoutNowResponse)
+        response = convert.TimeoutNowResponseConverter.from_proto(reply)
+        self._check_name(target, response.follower_id)
+        return response
 
     async def send_read_index(self, target: NodeId, request: ReadIndexRequest) -> ReadIndexResponse:
         proto = convert.ReadIndexRequestConverter.to_proto(request)
-        return convert.ReadIndexResponseConverter.from_proto(
-            await self._call(target, _PEER + "ReadIndex", proto, lite.ReadIndexResponse)
-        )
+        reply = await self._call(target, _PEER + "ReadIndex", proto, lite.ReadIndexResponse)
+        return convert.ReadIndexResponseConverter.from_proto(reply)
 
     async def forward_proposal(self, target: NodeId, commands: Sequence[RaftCommand]) -> tuple[int, int]:
         """Let the leader append; (term, index of the first). Raises NotLeader, ProposalDropped as the leader does."""

@@ -77,6 +77,19 @@ from orbit_lite.model import (
     VoteResponse,
     VoteType,
 )
+from orbit_lite.raft import (
+    Configuration,
+    InstallSnapshotRequest,
+    InstallSnapshotResponse,
+    Member,
+    PreVoteRequest,
+    PreVoteResponse,
+    ReadIndexRequest,
+    ReadIndexResponse,
+    SnapshotMeta,
+    TimeoutNowRequest,
+    TimeoutNowResponse,
+)
 
 try:
     from hypothesis import strategies as st
@@ -94,12 +107,16 @@ __all__ = [
     "addressable_references",
     "append_entries_requests",
     "append_entries_responses",
+    "configurations",
     "contents",
+    "install_snapshot_requests",
+    "install_snapshot_responses",
     "invocation_requests",
     "json_texts",
     "json_values",
     "keys",
     "log_entries",
+    "members",
     "messages",
     "namespaced_addressable_references",
     "node_capabilities",
@@ -107,9 +124,16 @@ __all__ = [
     "node_infos",
     "node_leases",
     "node_statuses",
+    "pre_vote_requests",
+    "pre_vote_responses",
     "protos",
     "raft_commands",
+    "read_index_requests",
+    "read_index_responses",
+    "snapshot_metas",
     "targets",
+    "timeout_now_requests",
+    "timeout_now_responses",
     "timestamps",
     "transaction_ids",
     "transaction_messages",
@@ -359,6 +383,63 @@ def append_entries_requests() -> SearchStrategy[AppendEntriesRequest]:
 def append_entries_responses() -> SearchStrategy[AppendEntriesResponse]:
     """Accepted and refused."""
     return st.builds(AppendEntriesResponse, _uint64, st.booleans(), node_ids(), _uint64)
+
+
+def members() -> SearchStrategy[Member]:
+    """Voters and learners, with and without an address."""
+    return st.builds(Member, node_ids(), _phrases, st.booleans())
+
+
+def configurations() -> SearchStrategy[Configuration]:
+    """Clusters of up to four nodes, with no voter, too: what a node knows before it joins."""
+    nodes = st.lists(members(), max_size=4, unique_by=lambda member: member.node_id).map(tuple)
+    return st.builds(Configuration, _phrases, nodes)
+
+
+def snapshot_metas() -> SearchStrategy[SnapshotMeta]:
+    """Descriptions of snapshots of any size."""
+    checksum = st.from_regex(r"[0-9a-f]{64}", fullmatch=True)
+    return st.builds(SnapshotMeta, _uint64, _uint64, configurations(), _uint64, checksum)
+
+
+def pre_vote_requests() -> SearchStrategy[PreVoteRequest]:
+    """Questions for any term."""
+    return st.builds(PreVoteRequest, _uint64, node_ids(), _uint64, _uint64)
+
+
+def pre_vote_responses() -> SearchStrategy[PreVoteResponse]:
+    """Yes and no."""
+    return st.builds(PreVoteResponse, _uint64, st.booleans(), node_ids())
+
+
+def install_snapshot_requests() -> SearchStrategy[InstallSnapshotRequest]:
+    """Chunks at any offset, empty ones too."""
+    return st.builds(InstallSnapshotRequest, _uint64, node_ids(), snapshot_metas(), _uint64, st.binary(max_size=40))
+
+
+def install_snapshot_responses() -> SearchStrategy[InstallSnapshotResponse]:
+    """Any progress."""
+    return st.builds(InstallSnapshotResponse, _uint64, node_ids(), _uint64)
+
+
+def timeout_now_requests() -> SearchStrategy[TimeoutNowRequest]:
+    """Of any leader."""
+    return st.builds(TimeoutNowRequest, _uint64, node_ids())
+
+
+def timeout_now_responses() -> SearchStrategy[TimeoutNowResponse]:
+    """Of any follower."""
+    return st.builds(TimeoutNowResponse, _uint64, node_ids())
+
+
+def read_index_requests() -> SearchStrategy[ReadIndexRequest]:
+    """Of any follower."""
+    return st.builds(ReadIndexRequest, _uint64, node_ids())
+
+
+def read_index_responses() -> SearchStrategy[ReadIndexResponse]:
+    """With an index, 0 included, and without; with and without a leader."""
+    return st.builds(ReadIndexResponse, _uint64, st.none() | _uint64, st.none() | node_ids())
 
 
 # Messages of any class

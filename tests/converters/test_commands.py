@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,6 +70,64 @@ def test_commands_come_back(command: RaftCommand) -> None:
 )
 def test_other_texts_that_serde_reads_are_read(text: str, command: RaftCommand) -> None:
     assert RaftCommandConverter.from_proto(text) == command
+
+
+CANONICAL = [text for _, text in WRITTEN if "Lite" in text]
+
+
+def general(text: str) -> RaftCommand | str:
+    """What the general way makes of the text: a blank before it is enough to send it there."""
+    return outcome(f" {text}")
+
+
+def outcome(text: str) -> RaftCommand | str:
+    try:
+        return RaftCommandConverter.from_proto(text)
+    except ConversionError as error:
+        return error.field
+
+
+@given(orbit.raft_commands())
+def test_the_short_way_reads_as_the_general_one(command: RaftCommand) -> None:
+    text = RaftCommandConverter.to_proto(command)
+    assert outcome(text) == general(text) == command
+
+
+@given(st.integers(0, 60), st.integers(0, 3), st.text('{}":,\\\x00\x7f=A0-ä\u2028', max_size=3))
+def test_both_ways_take_damage_alike(place: int, removed: int, instead: str) -> None:
+    text = CANONICAL[0][:place] + instead + CANONICAL[0][place + removed :]
+    assert outcome(text) == general(text)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "}}",  # no text at all: its opening quote must not do as the closing one
+        '"}}',
+        'AP8="}}"}}',
+        'AP8="}}\n',
+        'AP8"}}',
+        'AP9="}}',
+        'AP8=AP8="}}',
+        'A P8="}}',
+        'AP8=\n"}}',
+        '===="}}',
+        'äää="}}',
+        '\\u0041P8="}}',
+        'AP8=","data":"AP8="}}',
+        'AP8=","epoch":"1"}}',
+    ],
+)
+def test_both_ways_take_odd_ends_alike(tail: str) -> None:
+    text = CANONICAL[0].replace('AP8="}}', tail)
+    assert outcome(text) == general(text)
+
+
+@given(st.text(), st.sampled_from(LiteKind), st.integers(0, 2**64 - 1), st.binary(max_size=40))
+def test_a_command_is_written_alike_on_both_ways(client: str, kind: LiteKind, seq: int, data: bytes) -> None:
+    fields = {"kind": kind.value, "client": client, "seq": seq, "data": base64.b64encode(data).decode()}
+    text = json.dumps({"Lite": fields}, ensure_ascii=False, separators=(",", ":"))
+    assert RaftCommandConverter.to_proto(LiteCommand(kind, client, seq, data)) == text
 
 
 LITE = '{"Lite":{"kind":"data","client":"c","seq":1,"data":""}}'

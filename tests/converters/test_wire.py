@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbit_lite import converters
+from orbit_lite.converters import raft_lite
 from orbit_lite.converters.presence import fields
 from orbit_lite.errors import ConversionError
 from orbit_lite.model import InfoResponse, KeyKind
 from orbit_lite.testing import strategies as orbit
-from orbit_proto.orbit import consensus, shared, transactions
+from orbit_proto.orbit import consensus, lite, shared, transactions
 
 if TYPE_CHECKING:
     from tests.converters.conftest import Google, Wire
@@ -89,6 +90,18 @@ CASES = [
     Case(converters.TransactionVoteConverter, transactions.TransactionVoteProto, orbit.transaction_votes()),
     Case(converters.VoteRequestConverter, consensus.VoteRequestProto, orbit.vote_requests()),
     Case(converters.VoteResponseConverter, consensus.VoteResponseProto, orbit.vote_responses()),
+    Case(raft_lite.CommandsConverter, lite.ProposeRequest, st.lists(orbit.raft_commands(), max_size=3).map(tuple)),
+    Case(raft_lite.InstallSnapshotRequestConverter, lite.InstallSnapshotRequest, orbit.install_snapshot_requests()),
+    Case(raft_lite.InstallSnapshotResponseConverter, lite.InstallSnapshotResponse, orbit.install_snapshot_responses()),
+    Case(raft_lite.PreVoteRequestConverter, lite.BallotRequest, orbit.pre_vote_requests()),
+    Case(raft_lite.PreVoteResponseConverter, lite.BallotResponse, orbit.pre_vote_responses()),
+    Case(raft_lite.ReadIndexRequestConverter, lite.ReadIndexRequest, orbit.read_index_requests()),
+    Case(raft_lite.ReadIndexResponseConverter, lite.ReadIndexResponse, orbit.read_index_responses()),
+    Case(raft_lite.SnapshotMetaConverter, lite.SnapshotMeta, orbit.snapshot_metas()),
+    Case(raft_lite.TimeoutNowRequestConverter, lite.TimeoutNowRequest, orbit.timeout_now_requests()),
+    Case(raft_lite.TimeoutNowResponseConverter, lite.TimeoutNowResponse, orbit.timeout_now_responses()),
+    Case(raft_lite.TransferVoteRequestConverter, lite.BallotRequest, orbit.vote_requests()),
+    Case(raft_lite.TransferVoteResponseConverter, lite.BallotResponse, orbit.vote_responses()),
 ]
 #: These convert text or a moment, which are no messages; their own modules test them.
 WITHOUT_MESSAGE = {
@@ -105,7 +118,8 @@ few = settings(max_examples=25)
 
 def test_no_converter_is_left_out() -> None:
     tested = {case.converter.__name__ for case in CASES} | WITHOUT_MESSAGE
-    assert tested == {name for name in converters.__all__ if name.endswith("Converter")}
+    public = [*converters.__all__, *raft_lite.__all__]
+    assert tested == {name for name in public if name.endswith("Converter")}
 
 
 @each_case

@@ -152,7 +152,8 @@ def test_describe_says_what_is_there_and_changes_nothing(tmp_path: Path) -> None
     assert (report.first_index, report.last_index, report.last_term) == (1, 3, 4)
     assert report.configuration == OLD
     assert dict(report.peers) == {NodeId("b"): "its store"}
-    assert report.snapshot is report.incoming is None
+    assert report.snapshot is None
+    assert report.incoming is None
     assert report.file_bytes["raft.db"] > 0
     assert {path.name: path.read_bytes() for path in (tmp_path / "x").iterdir() if "-" not in path.name} == before
 
