@@ -229,6 +229,7 @@ class RaftState:
 
     def become_pre_candidate(self) -> None:
         """Ask whether an election could be won, in the present term (thesis 9.6)."""
+        self.duties.outgoing.clear()  # of the campaign before
         self.role = Role.PRE_CANDIDATE
         self.leader = None
         self.is_transfer_target = False
@@ -237,6 +238,7 @@ class RaftState:
 
     def become_candidate(self, *, transfer: bool) -> None:
         """Begin a new term with a vote for oneself (§5.2)."""
+        self.duties.outgoing.clear()  # of the campaign before
         self.set_term(self.term + 1)
         self.set_vote(self.node_id)
         self.role = Role.CANDIDATE

@@ -17,6 +17,7 @@ ONCE = {
     304: "a voter that was being removed did not campaign, and only its log could win",
     374: "a chunk of one snapshot was confirmed after another snapshot had taken its place",
     5639: "an entry of an earlier leader was confirmed after a later one had overwritten it",
+    11569: "votes of a campaign were asked for when the disk held the next one already",
     1657: "a leader elected late was blamed for what a later one had committed",
 }
 
