@@ -67,7 +67,9 @@ def _written(text: str) -> str:
 
 def _read(metadata: Mapping[str, str | bytes], name: str) -> str | None:
     value = metadata.get(name)
-    return unquote(value) if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return None
+    return unquote(value) if "%" in value else value
 
 
 def check_sender(

@@ -66,9 +66,10 @@ class Metadata:
     and `get` give the first value, `getall` all of them, iteration and `items` every pair.
     """
 
-    __slots__ = ("_pairs",)
+    __slots__ = ("_headers", "_pairs")
 
     def __init__(self, metadata: MetadataLike | None = None) -> None:
+        self._headers: Headers | None = None  # once they were asked for: many calls share one introduction
         pairs = metadata.items() if isinstance(metadata, Mapping) else metadata or ()
         self._pairs: tuple[tuple[str, Value], ...] = tuple(pairs)
 
@@ -90,8 +91,11 @@ class Metadata:
 
     def encode(self) -> Headers:
         """As headers. Raises MetadataError, which names what may not be sent and why."""
-        if not self._pairs:
-            return ()
+        if self._headers is None:
+            self._headers = self._encode()
+        return self._headers
+
+    def _encode(self) -> Headers:
         headers: list[tuple[str, str]] = []
         for name, value in self._pairs:
             if not isinstance(name, str) or not _NAME.fullmatch(name):  # type: ignore[redundant-expr]  # types may lie

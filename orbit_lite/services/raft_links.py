@@ -18,7 +18,7 @@ from orbit_lite.errors import ConnectError, ConnectionLost, OrbitError, Status, 
 from orbit_lite.model import NodeId
 from orbit_lite.raft import ClusterMismatch, LogStore
 from orbit_lite.raft.identity import check_peer, introduce
-from orbit_lite.rpc import Channel, Metadata, TransportConfig
+from orbit_lite.rpc import Channel, Metadata, TransportConfig, deadline_scope
 from orbit_proto.orbit import lite
 
 __all__ = ["Lane", "Link", "Self"]
@@ -78,9 +78,13 @@ class Link:
         """
         lane = self._lane(bulk=bulk)
         try:
-            if us is not None and not (lane.is_identified and lane.channel.is_connected):
-                await self._identify(lane, us)
-            reply = await lane.channel.unary_unary(path, request, reply_type, metadata=lane.introduction)
+            # Raft's requests are nobody's but the node's own, though one may be made while it serves a hurried client.
+            with deadline_scope(None, inherit=False):
+                if not lane.channel.is_connected:
+                    await lane.channel.connect()  # at once: of itself the channel waits longer and longer
+                if us is not None and not lane.is_identified:
+                    await self._identify(lane, us)
+                reply = await lane.channel.unary_unary(path, request, reply_type, metadata=lane.introduction)
         except OrbitError as error:
             self._failed(lane, error)
             raise
@@ -101,9 +105,7 @@ class Link:
 
     def _failed(self, lane: Lane, error: OrbitError) -> None:
         """Begin anew where the next request would be no better off on the same lane."""
-        if isinstance(error, ConnectError):
-            self._drop(lane)  # the channel would wait longer and longer before it dials again
-        elif isinstance(error, TimeoutError) and lane.channel.is_connected:
+        if isinstance(error, TimeoutError) and lane.channel.is_connected:
             self._drop(lane)  # TCP takes minutes to notice that a host is gone or a partition is over
         elif error.code is Status.FAILED_PRECONDITION:
             lane.identified_on = 0  # it is not who we thought
@@ -112,7 +114,6 @@ class Link:
 
     async def _identify(self, lane: Lane, us: Self) -> None:
         async with lane.identifying:
-            await lane.channel.connect()
             if lane.is_identified:
                 return  # another request has asked meanwhile
             connection = lane.channel.connections_made

@@ -143,3 +143,12 @@ def test_a_broken_message_is_read_as_far_as_it_goes(encoded: str, text: str) -> 
 @given(st.text(st.characters(max_codepoint=0xFF)))
 def test_reading_a_message_never_raises(encoded: str) -> None:
     decode_message(encoded)
+
+
+def test_metadata_of_many_calls_is_checked_once() -> None:
+    metadata = Metadata({"name": "value"})
+    assert metadata.encode() is metadata.encode()
+    broken = Metadata({"name": "line\nbreak"})
+    for _ in range(2):
+        with pytest.raises(MetadataError):
+            broken.encode()

@@ -37,7 +37,16 @@ from orbit_lite.raft import (
     TimeoutNowResponse,
     WipedNode,
 )
-from orbit_lite.rpc import Channel, FailedPrecondition, Server, ServerConfig, Unimplemented, current_call
+from orbit_lite.rpc import (
+    Channel,
+    Deadline,
+    FailedPrecondition,
+    Server,
+    ServerConfig,
+    Unimplemented,
+    current_call,
+    deadline_scope,
+)
 from orbit_lite.services import GrpcRaftTransport, RaftServer, raft_services, start_raft_server
 from orbit_lite.storage import MemoryLogStore
 from orbit_proto.orbit import lite
@@ -95,7 +104,9 @@ class OrbitRs(RaftConsensusBase):
 
 
 class Listen(Protocol):
-    async def __call__(self, node: Node, address: str = "127.0.0.1:0") -> RaftServer: ...
+    async def __call__(
+        self, node: Node, address: str = "127.0.0.1:0", *, require_identity: bool = True
+    ) -> RaftServer: ...
 
 
 class Speak(Protocol):
@@ -110,8 +121,9 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 
 @pytest.fixture
 def listen(stack: AsyncExitStack) -> Listen:
-    async def start(node: Node, address: str = "127.0.0.1:0") -> RaftServer:
-        return await stack.enter_async_context(await start_raft_server(node, address))
+    async def start(node: Node, address: str = "127.0.0.1:0", *, require_identity: bool = True) -> RaftServer:
+        server = await start_raft_server(node, address, require_identity=require_identity)
+        return await stack.enter_async_context(server)
 
     return start
 
@@ -261,6 +273,19 @@ async def test_a_request_in_the_name_of_another_is_refused(listen: Listen, speak
     with pytest.raises(FailedPrecondition, match=r"\(default:me\) sends a message of \(default:third\)"):
         await transport.send_append_entries(OTHER, AppendEntriesRequest(2, THIRD, 4, 1, (), 4))
     assert not node.clients
+
+
+async def test_a_peer_that_refuses_is_asked_anew_who_it_is(listen: Listen, speak: Speak) -> None:
+    node = Node()
+    transport = speak((await listen(node)).address)
+    assert await transport.send_append_entries(OTHER, BEAT) == BEATEN
+    node.node_id = THIRD
+    with pytest.raises(FailedPrecondition, match=r"this is \(default:third\), not \(default:other\)"):
+        await transport.send_append_entries(OTHER, BEAT)
+    with pytest.raises(ClusterMismatch, match=r"\(default:third\) answers where \(default:other\) was expected"):
+        await transport.send_append_entries(OTHER, BEAT)
+    node.node_id = OTHER
+    assert await transport.send_append_entries(OTHER, BEAT) == BEATEN
 
 
 async def test_of_two_stores_under_one_new_name_only_the_first_counts(
@@ -429,9 +454,56 @@ async def test_a_peer_that_is_silent_on_a_live_connection_is_dialled_again(liste
     transport = speak((await listen(node)).address, request_timeout=0.2)
     with pytest.raises(TimeoutError):
         await transport.send_append_entries(OTHER, BEAT)
-    await transport.update_node_address(OTHER, transport.addresses()[OTHER])  # says nothing new
     assert await transport.send_append_entries(OTHER, BEAT) == BEATEN
     assert len(set(node.clients)) == 2
+
+
+async def test_a_silent_lane_does_not_take_the_other_one_with_it(listen: Listen, speak: Speak) -> None:
+    async def handle(request: Request) -> Response:
+        if isinstance(request, InstallSnapshotRequest):
+            chunks.append(node.clients[-1])
+            return InstallSnapshotResponse(2, OTHER, 1 << 21)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    node, chunks = Node(handle=handle), list[str]()
+    transport = speak((await listen(node)).address, request_timeout=0.5)
+    await transport.send_install_snapshot(OTHER, CHUNK)
+    with pytest.raises(TimeoutError):
+        await transport.send_append_entries(OTHER, BEAT)
+    await transport.send_install_snapshot(OTHER, CHUNK)
+    assert len(set(chunks)) == 1
+
+
+@pytest.mark.parametrize("require_identity", [True, False])
+async def test_a_peer_that_was_unreachable_for_long_is_dialled_at_once(
+    listen: Listen, stack: AsyncExitStack, require_identity: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    transport = GrpcRaftTransport(ME, {OTHER: address}, require_identity=require_identity)
+    transport.bind(Node(ME))
+    stack.push_async_callback(transport.close)
+    for _ in range(10):
+        with pytest.raises(OrbitError):
+            await transport.send_append_entries(OTHER, BEAT)
+    await listen(Node(), address, require_identity=require_identity)
+    assert await transport.send_append_entries(OTHER, BEAT) == BEATEN
+
+
+async def test_an_address_that_is_told_again_changes_nothing(listen: Listen, speak: Speak) -> None:
+    node = Node()
+    transport = speak((await listen(node)).address)
+    for _ in range(3):
+        await transport.update_node_address(OTHER, transport.addresses()[OTHER])
+        assert await transport.send_append_entries(OTHER, BEAT) == BEATEN
+    assert len(set(node.clients)) == 1
+
+
+async def test_the_deadline_of_a_client_that_is_being_served_is_not_rafts(listen: Listen, speak: Speak) -> None:
+    transport = speak((await listen(Node())).address)
+    with deadline_scope(Deadline.after(0.0)):
+        assert await transport.send_append_entries(OTHER, BEAT) == BEATEN
 
 
 async def test_a_peer_that_never_finishes_the_handshake_costs_the_connect_timeout(stack: AsyncExitStack) -> None:
