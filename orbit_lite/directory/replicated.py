@@ -40,6 +40,7 @@ from orbit_lite.errors import (
     AddressableNotFound,
     ClusterError,
     ConfigurationError,
+    DrainingError,
     NodeNotFound,
     OrbitError,
     OverloadedError,
@@ -312,11 +313,19 @@ class ReplicatedDirectory:
     async def resolve_addressable(self, addressable: AddressableReference) -> NodeId:
         """The node where the actor lives; one that lives nowhere is given a home.
 
-        Raises AddressableNotFound when no node hosts its type, OverloadedError when none has room, and what
-        `RaftConsensus.propose` raises.
+        Raises AddressableNotFound when no node hosts its type, OverloadedError when none has room, DrainingError when
+        this directory is stopped meanwhile, and what `RaftConsensus.propose` raises.
         """
         placement = self.machine.actors.get(addressable)
-        return placement.node_id if placement is not None else await self._placing.resolve_addressable(addressable)
+        if placement is not None:
+            return placement.node_id
+        try:
+            return await self._placing.resolve_addressable(addressable)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise DrainingError(f"{addressable}: the directory was stopped before a home was found") from None
 
     async def _place(self, reference: AddressableReference) -> NodeId:
         refused: Refused | None = None

@@ -20,7 +20,14 @@ from orbit_lite.directory.commands import (
     decode_command,
     encode_command,
 )
-from orbit_lite.errors import AddressableNotFound, ConfigurationError, NodeNotFound, OrbitError, OverloadedError
+from orbit_lite.errors import (
+    AddressableNotFound,
+    ConfigurationError,
+    DrainingError,
+    NodeNotFound,
+    OrbitError,
+    OverloadedError,
+)
 from orbit_lite.model import AddressableReference, LiteKind, NodeCapabilities, NodeId, NodeInfo, NodeStatus
 from orbit_lite.raft import NotLeader, ProposalLost
 from orbit_lite.testing.clock import VirtualTimeLoop, run
@@ -416,7 +423,7 @@ async def test_whoever_gives_up_waiting_leaves_nothing_behind(world: World) -> N
     await asyncio.sleep(1.0)
     await directory.stop()
     assert forgotten.done()
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(DrainingError):
         await forgotten
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
