@@ -6,6 +6,7 @@ out installing as well.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -111,8 +112,17 @@ def generate(session: nox.Session) -> None:
 
 @nox.session
 def interop(session: nox.Session) -> None:
-    """Only the tests that talk to other implementations."""
+    """Only the tests that talk to other implementations; grpc-js among them where there is npm."""
     session.install(".[testing]", *groups("test", "peers"))
+    if shutil.which("npm") is None:
+        session.warn("npm is not installed: no grpc-js")
+    else:
+        modules = ROOT / ".cache" / "grpc-js"  # where tests/interop/js/peer.py looks for them
+        modules.mkdir(parents=True, exist_ok=True)
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(ROOT / "tests" / "interop" / "js" / name, modules)
+        options = ("--ignore-scripts", "--no-audit", "--no-fund")
+        session.run("npm", "ci", "--prefix", str(modules), *options, external=True, silent=True)
     session.run("pytest", "-m", "interop", *session.posargs)
 
 

@@ -8,11 +8,14 @@ the first message: `fail`, `hang`, `mirror`, `size N`, anything else is echoed.
 from __future__ import annotations
 
 import asyncio
+import base64
 import importlib
+import importlib.util
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from betterproto.lib.google.protobuf import StringValue
@@ -23,6 +26,13 @@ from grpclib.exceptions import GRPCError
 from grpclib.server import Server as GrpclibServer
 
 from orbit_lite.rpc import Channel, RpcError, Server
+
+if TYPE_CHECKING:
+    from tests.interop.js import peer as js
+else:  # the folders of tests are no packages
+    _spec = importlib.util.spec_from_file_location("orbit_test_js_peer", Path(__file__).parent / "js" / "peer.py")
+    js = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(js)
 
 KINDS = {
     "Unary": Cardinality.UNARY_UNARY,
@@ -77,6 +87,10 @@ class Watch:
 
     hanging: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def see(self, event: str) -> None:
+        """Set the event of that name."""
+        {"hanging": self.hanging, "cancelled": self.cancelled}[event].set()
 
 
 def error_info() -> Any:
@@ -331,6 +345,48 @@ class GrpcioSyncClient(GrpcioClient):
         return cancel
 
 
+class JsClient:
+    """grpc-js's."""
+
+    def __init__(self, peer: js.Peer) -> None:
+        self.peer = peer
+
+    async def call(
+        self, method: str, texts: Sequence[str], *, timeout: float | None = None, metadata: Any = None
+    ) -> Outcome:
+        told = await self.peer.ask("call", method=method, texts=texts, timeout=timeout, metadata=to_json(metadata))
+        outcome = Outcome(told["replies"], told["status"], told["message"])
+        outcome.initial, outcome.trailing = custom(from_json(told["initial"])), custom(from_json(told["trailing"]))
+        for name, value in from_json(told["trailing"]):
+            if name == "grpc-status-details-bin":
+                assert isinstance(value, bytes)
+                outcome.details = reasons(value)
+        return outcome
+
+    async def chat(self, texts: Sequence[str]) -> Cancel:
+        call = (await self.peer.ask("open", method="Chat"))["id"]
+        for text in texts:
+            await self.peer.ask("write", call=call, text=text)
+        await self.peer.ask("read", call=call)
+
+        async def cancel() -> None:
+            await self.peer.ask("cancel", call=call)
+
+        return cancel
+
+
+def to_json(metadata: Any) -> list[tuple[str, str]]:
+    """Pairs as peer.js takes them."""
+    return [
+        (name, base64.b64encode(value).decode() if isinstance(value, bytes) else value)
+        for name, value in metadata or ()
+    ]
+
+
+def from_json(pairs: list[tuple[str, str]]) -> list[tuple[str, str | bytes]]:
+    return [(name, base64.b64decode(value) if name.endswith("-bin") else value) for name, value in pairs]
+
+
 # ---------------------------------------------------------------- servers
 
 
@@ -411,7 +467,29 @@ async def grpcio_server(service: EchoService) -> AsyncIterator[int]:
         await server.stop(0)
 
 
-SERVERS: dict[str, Any] = {"orbit": orbit_server, "grpclib": grpclib_server, "grpcio": grpcio_server}
+@asynccontextmanager
+async def js_server(service: EchoService) -> AsyncIterator[int]:
+    async with js.running(service.watch.see) as peer:
+        yield (await peer.ask("serve", failure=js_failure()))["port"]
+
+
+def js_failure() -> dict[str, Any]:
+    """What `fail` answers with; without details where googleapis-common-protos is not installed."""
+    try:
+        status = importlib.import_module("google.rpc.status_pb2").Status(code=9, message=FAILURE)
+        status.details.add().Pack(error_info())
+        details = status.SerializeToString()
+    except ImportError:
+        details = b""
+    return {"code": 9, "message": FAILURE, "details": base64.b64encode(details).decode()}
+
+
+SERVERS: dict[str, Any] = {
+    "orbit": orbit_server,
+    "grpclib": grpclib_server,
+    "grpcio": grpcio_server,
+    "js": js_server,
+}
 
 
 @asynccontextmanager
@@ -426,6 +504,10 @@ async def client_of(kind: str, port: int) -> AsyncIterator[Client]:
         aio = importlib.import_module("grpc.aio")
         async with aio.insecure_channel(f"127.0.0.1:{port}") as aio_channel:
             yield GrpcioClient(aio_channel)
+    elif kind == "js":
+        async with js.running() as peer:
+            await peer.ask("connect", port=port)
+            yield JsClient(peer)
     else:
         grpc = importlib.import_module("grpc")
         sync_channel = grpc.insecure_channel(f"127.0.0.1:{port}")
@@ -453,6 +535,8 @@ PAIRS = [
     ("grpclib", "orbit"),
     ("grpcio", "orbit"),
     ("grpcio-sync", "orbit"),
+    ("orbit", "js"),
+    ("js", "orbit"),
 ]
 
 
@@ -461,6 +545,8 @@ async def connected(request: pytest.FixtureRequest) -> AsyncIterator[Connected]:
     client_kind, server_kind = request.param
     if "grpcio" in client_kind + server_kind:
         pytest.importorskip("grpc", reason="grpcio has no wheel for this Python")
+    if "js" in request.param and (reason := js.missing()):
+        pytest.skip(reason)
     watch = Watch()
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(SERVERS[server_kind](EchoService(watch)))
