@@ -1,7 +1,8 @@
 """The connections to one peer, and whether it has said on them who it is.
 
-A peer has two lanes, apart from those of actor messages: one for votes, heartbeats and entries, one for chunks of
-snapshots, so that nothing large stands before a heartbeat.
+A peer has three lanes, apart from those of actor messages: one for votes, heartbeats and entries, one for chunks of
+snapshots, one for what clients ask of the leader. So neither anything large nor any number of clients stands before a
+heartbeat or a vote.
 
 Who answers is asked once per connection, and an answer counts only if it came on the connection on which that was
 asked. A channel dials anew by itself, and after a loss somebody else may have the address: a node that lost its store,
@@ -11,21 +12,25 @@ or one of Orbit-RS, which acknowledges entries without storing them.
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 from typing import Any, Protocol, TypeVar
 
-from orbit_lite.errors import ConnectError, ConnectionLost, OrbitError, Status, TimeoutError
+from orbit_lite.errors import ConnectError, ConnectionLost, OrbitError, OverloadedError, Status, TimeoutError
 from orbit_lite.model import NodeId
 from orbit_lite.raft import ClusterMismatch, LogStore
 from orbit_lite.raft.identity import check_peer, introduce
 from orbit_lite.rpc import Channel, Metadata, TransportConfig, deadline_scope
 from orbit_proto.orbit import lite
 
-__all__ = ["Lane", "Link", "Self"]
+__all__ = ["Lane", "Link", "Purpose", "Self"]
 
 _log = logging.getLogger("orbit_lite.services")
 
 R = TypeVar("R")
+
+#: Requests under way on a lane; fewer than the calls that a server takes on a connection, so that none has to wait.
+MOST_OPEN = 200
 
 _IDENTIFY = "/orbit.lite.RaftPeer/Identify"
 
@@ -42,6 +47,14 @@ class Self(Protocol):
         ...
 
 
+class Purpose(enum.Enum):
+    """What a lane carries."""
+
+    CONSENSUS = "votes, heartbeats, entries"
+    SNAPSHOTS = "chunks of snapshots"
+    CLIENTS = "reads and proposals for the leader"
+
+
 class Lane:
     """One connection at a time to a peer."""
 
@@ -51,6 +64,7 @@ class Lane:
         self.introduction = Metadata()
         self.identified_on = 0  # number of the connection on which the peer said who it is; 0 = none
         self.identifying = asyncio.Lock()
+        self.open_requests = 0
 
     @property
     def is_identified(self) -> bool:
@@ -66,17 +80,23 @@ class Link:
         self.node_id = node_id
         self.address = address
         self._config = config
-        self._lanes: dict[bool, Lane] = {}
+        self._lanes: dict[Purpose, Lane] = {}
         self._is_foreign = False
         self._is_closed = False
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def call(self, us: Self | None, path: str, request: Any, reply_type: type[R], *, bulk: bool = False) -> R:
-        """The peer's reply. us: None takes it from whoever gives it. bulk: on the lane for chunks of snapshots.
+    async def call(self, us: Self | None, path: str, request: Any, reply_type: type[R], purpose: Purpose) -> R:
+        """The peer's reply. us: in whose name it is asked; None takes a reply from whoever gives it.
 
-        Raises OrbitError; ClusterMismatch and WipedNode when the peer is not who it should be.
+        Raises OrbitError: OverloadedError when too many requests are under way, ClusterMismatch and WipedNode when the
+        peer is not who it should be.
         """
-        lane = self._lane(bulk=bulk)
+        lane = self._lane(purpose)
+        if lane.open_requests >= MOST_OPEN:
+            raise OverloadedError(
+                f"{lane.open_requests} requests to {self.node_id} are unanswered", peer=str(self.node_id)
+            )
+        lane.open_requests += 1
         try:
             # Raft's requests are nobody's but the node's own, though one may be made while it serves a hurried client.
             with deadline_scope(None, inherit=False):
@@ -88,6 +108,8 @@ class Link:
         except OrbitError as error:
             self._failed(lane, error)
             raise
+        finally:
+            lane.open_requests -= 1
         if us is not None and not lane.is_identified:
             raise ConnectionLost(
                 f"the connection to {self.node_id} changed while its answer was under way: it is not known whose it is",
@@ -95,12 +117,12 @@ class Link:
             )
         return reply
 
-    def _lane(self, *, bulk: bool) -> Lane:
+    def _lane(self, purpose: Purpose) -> Lane:
         if self._is_closed:
             raise ConnectError(f"{self.node_id} is not at {self.address} any more", retryable=False)
-        lane = self._lanes.get(bulk)
+        lane = self._lanes.get(purpose)
         if lane is None:
-            lane = self._lanes[bulk] = Lane(self.address, self._config)
+            lane = self._lanes[purpose] = Lane(self.address, self._config)
         return lane
 
     def _failed(self, lane: Lane, error: OrbitError) -> None:
@@ -147,9 +169,9 @@ class Link:
 
     def _drop(self, lane: Lane) -> None:
         """Close a lane, unless that was done: of all that fail with a connection only the first one does it."""
-        for bulk, current in list(self._lanes.items()):
+        for purpose, current in list(self._lanes.items()):
             if current is lane:
-                del self._lanes[bulk]
+                del self._lanes[purpose]
                 lane.channel.close()
                 task = asyncio.get_running_loop().create_task(lane.channel.wait_closed())
                 self._closing.add(task)

@@ -43,7 +43,7 @@ from orbit_lite.raft import (
 from orbit_lite.raft.identity import WIPED
 from orbit_lite.rpc import FailedPrecondition, TransportConfig
 from orbit_lite.services.raft import MAX_RAFT_MESSAGE
-from orbit_lite.services.raft_links import Link, Self
+from orbit_lite.services.raft_links import Link, Purpose, Self
 from orbit_proto.orbit import consensus, lite
 
 __all__ = ["GrpcRaftTransport"]
@@ -122,7 +122,14 @@ class GrpcRaftTransport:
 
     # ------------------------------------------------------------ one request
 
-    async def _call(self, target: NodeId, path: str, request: Any, reply_type: type[R], *, bulk: bool = False) -> R:
+    async def _call(
+        self,
+        target: NodeId,
+        path: str,
+        request: Any,
+        reply_type: type[R],
+        purpose: Purpose = Purpose.CONSENSUS,
+    ) -> R:
         if self._require_identity and self._node is None:
             raise ConfigurationError("the transport speaks for nobody: start a RaftConsensus with it, or `bind` it")
         link = self._links.get(target)
@@ -130,7 +137,7 @@ class GrpcRaftTransport:
             raise NodeNotFound(f"{target}")
         us = self._node if self._require_identity else None
         try:
-            return await link.call(us, path, request, reply_type, bulk=bulk)
+            return await link.call(us, path, request, reply_type, purpose)
         except FailedPrecondition as error:
             wiped = dict(error.metadata).get(WIPED)
             if wiped is None:
@@ -189,7 +196,8 @@ class GrpcRaftTransport:
 
     async def send_install_snapshot(self, target: NodeId, request: InstallSnapshotRequest) -> InstallSnapshotResponse:
         proto = convert.InstallSnapshotRequestConverter.to_proto(request)
-        reply = await self._call(target, _PEER + "InstallSnapshot", proto, lite.InstallSnapshotResponse, bulk=True)
+        path = _PEER + "InstallSnapshot"
+        reply = await self._call(target, path, proto, lite.InstallSnapshotResponse, Purpose.SNAPSHOTS)
         response = convert.InstallSnapshotResponseConverter.from_proto(reply)
         self._check_name(target, response.follower_id)
         return response
@@ -203,13 +211,13 @@ class GrpcRaftTransport:
 
     async def send_read_index(self, target: NodeId, request: ReadIndexRequest) -> ReadIndexResponse:
         proto = convert.ReadIndexRequestConverter.to_proto(request)
-        reply = await self._call(target, _PEER + "ReadIndex", proto, lite.ReadIndexResponse)
+        reply = await self._call(target, _PEER + "ReadIndex", proto, lite.ReadIndexResponse, Purpose.CLIENTS)
         return convert.ReadIndexResponseConverter.from_proto(reply)
 
     async def forward_proposal(self, target: NodeId, commands: Sequence[RaftCommand]) -> tuple[int, int]:
         """Let the leader append; (term, index of the first). Raises NotLeader, ProposalDropped as the leader does."""
         proto = convert.CommandsConverter.to_proto(tuple(commands))
-        reply = await self._call(target, _PEER + "Propose", proto, lite.ProposeResponse)
+        reply = await self._call(target, _PEER + "Propose", proto, lite.ProposeResponse, Purpose.CLIENTS)
         if reply.not_leader:
             leader = None if not reply.leader_id else NodeId.parse(reply.leader_id)
             raise NotLeader(reply.reason, leader=leader, peer=str(target))

@@ -13,7 +13,15 @@ from typing import Protocol
 
 import pytest
 
-from orbit_lite.errors import ConfigurationError, ConnectionLost, NodeNotFound, OrbitError, Status
+from orbit_lite.errors import (
+    ConfigurationError,
+    ConnectionLost,
+    Executed,
+    NodeNotFound,
+    OrbitError,
+    OverloadedError,
+    Status,
+)
 from orbit_lite.model import (
     AppendEntriesRequest,
     AppendEntriesResponse,
@@ -30,6 +38,8 @@ from orbit_lite.raft import (
     LogStore,
     PreVoteRequest,
     PreVoteResponse,
+    ReadIndexRequest,
+    ReadIndexResponse,
     Request,
     Response,
     SnapshotMeta,
@@ -48,6 +58,7 @@ from orbit_lite.rpc import (
     deadline_scope,
 )
 from orbit_lite.services import GrpcRaftTransport, RaftServer, raft_services, start_raft_server
+from orbit_lite.services.raft_links import MOST_OPEN, Purpose
 from orbit_lite.storage import MemoryLogStore
 from orbit_proto.orbit import lite
 from orbit_proto.orbit.consensus import (
@@ -216,7 +227,7 @@ async def test_an_answer_on_another_connection_than_the_identified_one_does_not_
     waiting = asyncio.create_task(transport.send_append_entries(OTHER, BEAT))
     await asked.wait()
     # As if the request had been sent again by itself, to whoever took the address over.
-    transport._links[OTHER]._lanes[False].channel.connections_made += 1
+    transport._links[OTHER]._lanes[Purpose.CONSENSUS].channel.connections_made += 1
     answer.set()
     with pytest.raises(ConnectionLost, match="it is not known whose it is"):
         await waiting
@@ -364,6 +375,31 @@ async def test_a_peer_that_is_slow_to_store_entries_still_gets_heartbeats(listen
     assert not slow.done()
     stored.set()
     assert await slow == BEATEN
+
+
+async def test_any_number_of_clients_that_wait_for_the_leader_delay_no_vote(listen: Listen, speak: Speak) -> None:
+    asked: asyncio.Queue[None] = asyncio.Queue()
+    answer = asyncio.Event()
+
+    async def handle(request: Request) -> Response:
+        if isinstance(request, VoteRequest):
+            return VoteResponse(2, True, OTHER)
+        asked.put_nowait(None)
+        await answer.wait()
+        return ReadIndexResponse(2, 7, OTHER)
+
+    transport = speak((await listen(Node(handle=handle))).address)
+    reads = [asyncio.create_task(transport.send_read_index(OTHER, ReadIndexRequest(2, ME))) for _ in range(MOST_OPEN)]
+    for _ in reads:
+        await asked.get()
+    with pytest.raises(OverloadedError, match="200 requests to") as refused:
+        await transport.forward_proposal(OTHER, ())
+    assert refused.value.executed is Executed.NO
+    assert (await transport.send_vote_request(OTHER, VoteRequest(2, ME, 1, 1))).vote_granted
+    assert not any(read.done() for read in reads)
+    answer.set()
+    assert {response.index for response in await asyncio.gather(*reads)} == {7}
+    assert await transport.forward_proposal(OTHER, ()) == (2, 5)
 
 
 async def test_a_large_message_to_an_actor_on_the_same_server_delays_no_heartbeat(
