@@ -50,6 +50,10 @@ from orbit_lite.raft.messages import (
     TimeoutNowRequest,
     TimeoutNowResponse,
 )
+from orbit_lite.raft.metrics import (
+    RaftMetrics,
+    Sample,
+)
 from orbit_lite.raft.ports import (
     LiteRaftTransport,
     LogStore,
@@ -86,6 +90,7 @@ __all__ = [
     "RaftConfig",
     "RaftConsensus",
     "RaftCore",
+    "RaftMetrics",
     "RaftStatus",
     "RaftTransport",
     "ReadIndexRequest",
@@ -95,6 +100,7 @@ __all__ = [
     "Request",
     "Response",
     "Role",
+    "Sample",
     "SessionForgotten",
     "SnapshotChunk",
     "SnapshotMeta",

@@ -40,6 +40,10 @@ class Applier:
         self._sessions = Sessions(max_sessions)
         self.index = self.term = 0
 
+    def handles(self, kind: LiteKind) -> bool:
+        """Whether there is a machine for commands of this kind."""
+        return kind in self._machines
+
     def apply(self, entry: LogEntry) -> bytes | OrbitError:
         """The result, or the error that is this proposal's own affair.
 

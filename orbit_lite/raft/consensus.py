@@ -67,6 +67,9 @@ class RaftConsensus(Driver):
         """
         if client and seq < 1:
             raise ConfigurationError(f"seq={seq}: a session's proposals count from 1")
+        if not self._applier.handles(kind):
+            # In the log it would stop every node that has no machine for it, now and at each start.
+            raise ConfigurationError(f"{self.node_id} has no state machine for commands of kind {kind.value}")
         self._check_size(data, client)
         command = LiteCommand(kind, client, seq, data)
         deadline = self._deadline(timeout)
@@ -76,6 +79,7 @@ class RaftConsensus(Driver):
             except OrbitError as error:
                 again = error.executed is Executed.NO or (client and isinstance(error, ProposalLost))
                 if not (again and error.retryable) or self.failure is not None or self._is_stopped:
+                    self.metrics.proposals_failed += 1
                     raise
                 await self._pause(deadline, error)
 

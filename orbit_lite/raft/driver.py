@@ -44,6 +44,7 @@ from orbit_lite.raft.messages import (
     Role,
     SnapshotMeta,
 )
+from orbit_lite.raft.metrics import RaftMetrics, Sample
 from orbit_lite.raft.observers import Observers
 from orbit_lite.raft.ports import BoundTransport, LiteRaftTransport, LogStore, RaftTransport, StateMachine
 from orbit_lite.raft.proposals import Proposals
@@ -127,6 +128,7 @@ class Driver:
         #: Counted since the start: writes of the store and the seconds that they took, entries that were written.
         self.writes = self.entries_written = 0
         self.write_seconds = 0.0
+        self.metrics = RaftMetrics()
 
     # ------------------------------------------------------------ life
 
@@ -157,7 +159,12 @@ class Driver:
             raise ClusterMismatch(f"the store is of cluster {theirs!r}, this node of {self.cluster_id!r}")
         self._core = core
         self._exchange = Exchange(
-            transport, self._in_thread, self.store, node_id=self.node_id, chunk_bytes=config.snapshot_chunk_bytes
+            transport,
+            self._in_thread,
+            self.store,
+            node_id=self.node_id,
+            chunk_bytes=config.snapshot_chunk_bytes,
+            metrics=self.metrics,
         )
         self._observers.start()
         for node_id, address in self._founders.items():
@@ -277,6 +284,14 @@ class Driver:
         """All that an operator wants to know."""
         return self.core.status()
 
+    def samples(self) -> list[Sample]:
+        """What this node has counted, see `RaftMetrics`; nothing before `start`."""
+        if self._core is None:
+            return []
+        applied, pending = self.applied_index, self.pending_proposals
+        samples = self.metrics.samples(self.status(), is_running=self.is_running, applied=applied, pending=pending)
+        return list(samples)
+
     # ------------------------------------------------------------ what changes
 
     def _observe(self) -> None:
@@ -294,6 +309,7 @@ class Driver:
             if old_leader is not None and old_leader != leader:
                 self._observers.leader_lost(old_leader)
             if leader is not None:
+                self.metrics.leader_changes_seen += 1
                 self._observers.leader_elected(leader)
                 _log.info("node %s: %s leads in term %d", self.node_id, leader, term)
         self._signal()
@@ -334,8 +350,8 @@ class Driver:
         if self.failure is not None:
             raise NotLeader(f"{self.node_id} takes no part any more: {self.failure}")
         for command in commands:
-            if type(command) is not LiteCommand or command.kind not in {LiteKind.DATA, LiteKind.DIRECTORY}:
-                raise ParseError(f"{type(command).__name__} cannot be proposed by another node")
+            if type(command) is not LiteCommand or not self._applier.handles(command.kind):
+                raise ParseError(f"{self.node_id} takes no {type(command).__name__} like this from another node")
         self._check_running()
         position = self.core.propose(commands, self._now(), timestamp_ms=unix_ms())
         self._wake()
@@ -412,9 +428,11 @@ class Driver:
                 hard_state=ready.hard_state, entries=ready.entries, chunk=ready.chunk, install=ready.install
             )
         )
+        seconds = time.perf_counter() - began
         self.writes += 1
         self.entries_written += len(ready.entries)
-        self.write_seconds += time.perf_counter() - began
+        self.write_seconds += seconds
+        self.metrics.wal_fsync.record(seconds)
         if ready.install is not None and not is_intact:
             self._is_replacing = False
         if self.is_running:
@@ -550,8 +568,10 @@ class Driver:
             for at in range(0, max(1, len(data)), _PIECE):
                 yield bytes(view[at : at + _PIECE])
 
+        began = time.perf_counter()
         try:
             await self._in_thread(lambda: self.store.write_snapshot(meta, pieces(), first_index=first_index))
+            self.metrics.snapshot_save.record(time.perf_counter() - began)
             if self.is_running:
                 self.core.compacted(meta)
                 self._wake()
@@ -562,6 +582,7 @@ class Driver:
         """Set the state machine to a snapshot, then do what was put off meanwhile."""
         data = await self._in_thread(lambda: self._read_snapshot(meta))
         self._applier.restore(meta, data)
+        self.metrics.snapshots_restored += 1
         self._snapshot_index = meta.index
         self._proposals.skipped(meta.index)
         self._is_restoring = self._is_replacing = False

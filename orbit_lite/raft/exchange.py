@@ -24,6 +24,7 @@ from orbit_lite.raft.messages import (
     Response,
     TimeoutNowRequest,
 )
+from orbit_lite.raft.metrics import RaftMetrics
 from orbit_lite.raft.ports import LiteRaftTransport, LogStore, RaftTransport
 
 __all__ = ["Exchange"]
@@ -51,8 +52,10 @@ class Exchange:
         *,
         node_id: NodeId,
         chunk_bytes: int,
+        metrics: RaftMetrics,
     ) -> None:
         self._node_id = node_id
+        self._metrics = metrics
         self._transport = transport
         self._lite = transport if isinstance(transport, LiteRaftTransport) else None
         self._in_thread = in_thread
@@ -63,8 +66,6 @@ class Exchange:
         self._expected: set[asyncio.Future[Response]] = set()
         self._forwards: dict[NodeId, list[tuple[LiteCommand, asyncio.Future[tuple[int, int]]]]] = {}
         self._reads: dict[NodeId, list[asyncio.Future[int | None]]] = {}
-        #: Requests that failed, since the start.
-        self.failures = 0
 
     @property
     def is_lite(self) -> bool:
@@ -97,10 +98,13 @@ class Exchange:
 
     async def _carry(self, sent: Outgoing, answered: Callable[[Outgoing, Response | OrbitError], None]) -> None:
         outcome: Response | OrbitError
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
             outcome = await self.ask(sent)
+            self._metrics.round_trip(sent.to, loop.time() - began)
         except OrbitError as error:
-            self.failures += 1
+            self._metrics.heartbeat_send_failures += isinstance(sent.request, AppendEntriesRequest)
             outcome = error
         except (LookupError, OSError) as error:  # the snapshot was replaced; a plain transport's own error
             outcome = NetworkError(f"request to {sent.to} failed: {error}", peer=str(sent.to))

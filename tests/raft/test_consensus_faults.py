@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orbit_lite.errors import Executed, InternalError, OrbitError, ParseError
+from orbit_lite.errors import ConfigurationError, Executed, InternalError, OrbitError, ParseError
 from orbit_lite.model import HeartBeat, LiteCommand, LiteKind, NodeId, RaftCommand
 from orbit_lite.raft import (
     Configuration,
@@ -523,7 +523,7 @@ async def test_followers_cannot_have_a_configuration_proposed(lab: Lab) -> None:
     alone = Configuration("default", (Member(NAMES[0]),))
     commands: list[RaftCommand] = [configuration_command(alone), LiteCommand(LiteKind.NOOP, "", 0, b""), HeartBeat()]
     for command in commands:
-        with pytest.raises(ParseError, match="cannot be proposed"):
+        with pytest.raises(ParseError, match="takes no"):
             await leader.propose_forwarded([command])
     assert leader.get_cluster_nodes() == sorted(NAMES)
 
@@ -541,3 +541,68 @@ async def test_a_transport_with_a_defect_counts_as_one_that_reaches_nobody(lab: 
     del lab.network.carry
     assert follower.failure is None
     await lab.check()
+
+
+@in_virtual_time
+async def test_a_command_for_which_there_is_no_machine_never_gets_into_the_log(lab: Lab) -> None:
+    """It would stop every node, at each start anew."""
+    leader = await lab.start()
+    for node in lab.network.nodes.values():
+        with pytest.raises(ConfigurationError, match="no state machine"):
+            await node.propose(b"x", kind=LiteKind.DIRECTORY)
+    with pytest.raises(ParseError):
+        await leader.propose_forwarded([LiteCommand(LiteKind.DIRECTORY, "", 0, b"x")])
+    await lab.check()
+
+
+# ---------------------------------------------------------------- what is counted
+
+
+def counted(node: RaftConsensus) -> dict[str, float]:
+    return {
+        sample.name.removeprefix("orbit_raft_"): sample.value if isinstance(sample.value, float) else sample.value.count
+        for sample in node.samples()
+    }
+
+
+@in_virtual_time
+async def test_a_node_counts_what_it_does(lab: Lab) -> None:
+    leader = await lab.start()
+    follower = lab.followers()[0]
+    for number in range(30):
+        await leader.propose(b"%d" % number)
+    await lab.check()
+    of_leader, of_follower = counted(leader), counted(follower)
+    assert (of_leader["is_leader"], of_follower["is_leader"]) == (1, 0)
+    assert (of_leader["has_leader"], of_follower["has_leader"]) == (1, 1)
+    assert of_leader["proposals_committed_total"] == of_leader["proposals_applied_total"] == leader.applied_index
+    assert of_leader["wal_fsync_duration_seconds"] == leader.writes
+    assert of_leader["snapshot_save_duration_seconds"] == 1
+    assert of_leader["snapshot_index"] >= CONFIG.snapshot_entries
+    assert of_leader["peer_round_trip_time_seconds"] > 30
+    assert of_leader["leader_changes_seen_total"] >= 1
+    lab.network.isolate(leader.node_id)
+    with pytest.raises(ProposalLost):
+        await leader.propose(b"x", timeout=0.5)
+    assert counted(leader)["proposals_failed_total"] == 1
+    assert counted(leader)["proposals_pending"] == 0
+    assert counted(leader)["heartbeat_send_failures_total"] > 0
+    await lab.leader(but=leader)
+    assert counted(follower)["leader_changes_seen_total"] > of_follower["leader_changes_seen_total"]
+
+
+@in_virtual_time
+async def test_a_node_that_failed_counts_as_one_without_a_leader(lab: Lab) -> None:
+    node = await lab.start(NAMES[:1])
+    node.store.save = failing  # type: ignore[method-assign]
+    with pytest.raises(StoreFailed):
+        await node.propose(b"x")
+    assert {name: counted(node)[name] for name in ("is_running", "has_leader", "is_leader")} == {
+        "is_running": 0,
+        "has_leader": 0,
+        "is_leader": 0,
+    }
+
+
+def test_a_node_that_was_not_started_counts_nothing() -> None:
+    assert not RaftConsensus(NAMES[0], NAMES, store=MemoryLogStore()).samples()
