@@ -38,6 +38,7 @@ from orbit_lite.raft import (
     LogStore,
     PreVoteRequest,
     PreVoteResponse,
+    RaftConsensus,
     ReadIndexRequest,
     ReadIndexResponse,
     Request,
@@ -102,7 +103,8 @@ class Node:
 
     async def remember_peer(self, node_id: NodeId, store_id: str) -> None:
         await asyncio.sleep(0)  # as a store in a thread: others get their turn
-        self.store.remember_peer(node_id, store_id)
+        if node_id not in self.store.peers():
+            self.store.remember_peer(node_id, store_id)
 
 
 class OrbitRs(RaftConsensusBase):
@@ -316,6 +318,28 @@ async def test_of_two_stores_under_one_new_name_only_the_first_counts(
     assert outcomes[winner::2] == [BEATEN, BEATEN]
     assert [type(outcome) for outcome in outcomes[1 - winner :: 2]] == [WipedNode, WipedNode]
     assert caplog.text.count("refuses Raft requests from 127.0.0.1") == 1
+
+
+async def test_consensus_remembers_the_first_of_two_stores_that_come_at_once() -> None:
+    store = MemoryLogStore()
+    node = RaftConsensus(ME, [ME, OTHER], store=store)
+    transport = GrpcRaftTransport(ME, {})
+    await node.start(transport)
+    await asyncio.gather(*(node.remember_peer(OTHER, name) for name in ("first", "second", "third")))
+    assert store.peers() == {OTHER: "first"}
+    await node.stop()
+    await transport.close()
+
+
+async def test_a_peer_whose_name_was_taken_while_it_was_asked_does_not_count(listen: Listen, speak: Speak) -> None:
+    class Hurried(Node):
+        async def remember_peer(self, node_id: NodeId, store_id: str) -> None:
+            self.store.remember_peer(node_id, "the store of a node that has just called")
+
+    transport = speak((await listen(Node())).address)
+    transport.bind(Hurried(ME))
+    with pytest.raises(WipedNode):
+        await transport.send_append_entries(OTHER, BEAT)
 
 
 async def test_a_transport_that_speaks_for_nobody_says_so(listen: Listen) -> None:
