@@ -6,6 +6,7 @@ What delays whom is shown by the order of events: the slow thing is not over whi
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -511,7 +512,7 @@ async def test_a_peer_that_is_silent_on_a_live_connection_is_dialled_again(liste
         return BEATEN
 
     node = Node(handle=handle)
-    transport = speak((await listen(node)).address, request_timeout=0.2)
+    transport = speak((await listen(node)).address, request_timeout=1.0)
     with pytest.raises(TimeoutError):
         await transport.send_append_entries(OTHER, BEAT)
     assert await transport.send_append_entries(OTHER, BEAT) == BEATEN
@@ -527,11 +528,11 @@ async def test_a_silent_lane_does_not_take_the_other_one_with_it(listen: Listen,
         raise AssertionError
 
     node, chunks = Node(handle=handle), list[str]()
-    transport = speak((await listen(node)).address, request_timeout=0.5)
-    await transport.send_install_snapshot(OTHER, CHUNK)
+    transport = speak((await listen(node)).address, request_timeout=1.0)
+    await transport.send_install_snapshot(OTHER, dataclasses.replace(CHUNK, data=b""))
     with pytest.raises(TimeoutError):
         await transport.send_append_entries(OTHER, BEAT)
-    await transport.send_install_snapshot(OTHER, CHUNK)
+    await transport.send_install_snapshot(OTHER, dataclasses.replace(CHUNK, data=b""))
     assert len(set(chunks)) == 1
 
 
