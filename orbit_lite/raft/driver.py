@@ -358,10 +358,18 @@ class Driver:
         return position
 
     async def remember_peer(self, node_id: NodeId, store_id: str) -> None:
-        """Note durably under which store id a peer was seen first; until it is removed, no other one counts."""
+        """Note durably under which store id a peer was seen first; until it is removed, no other one counts.
+
+        Of two that come at once the first stays: `store.peers` says which one it was.
+        """
+
+        def remember() -> None:
+            if node_id not in self.store.peers():
+                self.store.remember_peer(node_id, store_id)
+
         self._check_running()
         try:
-            await self._in_thread(lambda: self.store.remember_peer(node_id, store_id))
+            await self._in_thread(remember)
         except OrbitError as error:
             self._fail(error)
             raise

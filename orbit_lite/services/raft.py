@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -55,7 +54,7 @@ class RaftNode(Protocol):
         ...
 
     async def remember_peer(self, node_id: NodeId, store_id: str) -> None:
-        """Note durably under which store id a peer was seen."""
+        """Note durably under which store id a peer was seen, unless one is known."""
         ...
 
     async def propose_forwarded(self, commands: Sequence[RaftCommand]) -> tuple[int, int]:
@@ -79,7 +78,6 @@ class _Gate:
     def __init__(self, node: RaftNode, *, require_identity: bool) -> None:
         self.node = node
         self._require_identity = require_identity
-        self._first_sight = asyncio.Lock()
         self._refused: set[tuple[type[OrbitError], str | None]] = set()
 
     async def ask(self, request: Request, *, transfer: bool = False) -> Any:
@@ -96,23 +94,19 @@ class _Gate:
             raise InternalError("no call is being served")
         metadata: Mapping[str, str | bytes] = dict(call.metadata.items())
         try:
-            if await self._is_new(metadata, claimed):
-                async with self._first_sight:  # of two stores under one new name only the first one passes
-                    await self._is_new(metadata, claimed, remember=True)
+            sender, store_id = self._check(metadata, claimed)
+            if sender not in self.node.store.peers():  # durable before anything that it says counts
+                await self.node.remember_peer(sender, store_id)
+                self._check(metadata, claimed)  # another store may have come first under this name
         except (ClusterMismatch, WipedNode) as error:
             self._log_once(error, call.peer.host)
             raise
 
-    async def _is_new(
-        self, metadata: Mapping[str, str | bytes], claimed: NodeId | None, *, remember: bool = False
-    ) -> bool:
-        node = self.node
-        known = node.store.peers()
-        sender, store_id = check_sender(metadata, node.cluster_id, known, claimed)
-        check_receiver(metadata, node.node_id, node.store.store_id)
-        if remember and sender not in known:  # durable before anything that it says counts
-            await node.remember_peer(sender, store_id)
-        return sender not in known
+    def _check(self, metadata: Mapping[str, str | bytes], claimed: NodeId | None) -> tuple[NodeId, str]:
+        store = self.node.store
+        sender = check_sender(metadata, self.node.cluster_id, store.peers(), claimed)
+        check_receiver(metadata, self.node.node_id, store.store_id)
+        return sender
 
     def _log_once(self, error: OrbitError, host: str | None) -> None:
         """Raft asks again and again."""
@@ -224,7 +218,8 @@ async def start_raft_server(
 ) -> RaftServer:
     """Serve a node's Raft at `host:port`; port 0: a free one. Returns when it listens.
 
-    services: others to serve beside it. Raises IoError, and ConfigurationError for what is no address.
+    To serve until cancelled, as Orbit-RS's function of this name does, go on with `await server.run()`. services:
+    others to serve beside it. Raises IoError, and ConfigurationError for what is no address.
     """
     host, colon, port = address.rpartition(":")
     try:

@@ -43,7 +43,7 @@ class Self(Protocol):
     store: LogStore
 
     async def remember_peer(self, node_id: NodeId, store_id: str) -> None:
-        """Note durably under which store id a peer was seen."""
+        """Note durably under which store id a peer was seen, unless one is known."""
         ...
 
 
@@ -140,14 +140,12 @@ class Link:
                 return  # another request has asked meanwhile
             connection = lane.channel.connections_made
             theirs = await self._ask_who(lane)
-            known = us.store.peers()
-            is_new = check_peer(
-                (theirs.cluster_id, theirs.node_id, theirs.store_id), us.cluster_id, self.node_id, known
-            )
-            if is_new:
+            said = theirs.cluster_id, theirs.node_id, theirs.store_id
+            if check_peer(said, us.cluster_id, self.node_id, us.store.peers()):
                 await us.remember_peer(self.node_id, theirs.store_id)
-            said = introduce(us.cluster_id, us.node_id, us.store.store_id, self.node_id, theirs.store_id)
-            lane.introduction = Metadata(said)
+                check_peer(said, us.cluster_id, self.node_id, us.store.peers())  # another store may have come first
+            introduction = introduce(us.cluster_id, us.node_id, us.store.store_id, self.node_id, theirs.store_id)
+            lane.introduction = Metadata(introduction)
             lane.identified_on = connection
 
     async def _ask_who(self, lane: Lane) -> lite.IdentifyResponse:

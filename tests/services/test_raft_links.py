@@ -6,6 +6,7 @@ What delays whom is shown by the order of events: the slow thing is not over whi
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -38,6 +39,7 @@ from orbit_lite.raft import (
     LogStore,
     PreVoteRequest,
     PreVoteResponse,
+    RaftConsensus,
     ReadIndexRequest,
     ReadIndexResponse,
     Request,
@@ -102,7 +104,8 @@ class Node:
 
     async def remember_peer(self, node_id: NodeId, store_id: str) -> None:
         await asyncio.sleep(0)  # as a store in a thread: others get their turn
-        self.store.remember_peer(node_id, store_id)
+        if node_id not in self.store.peers():
+            self.store.remember_peer(node_id, store_id)
 
 
 class OrbitRs(RaftConsensusBase):
@@ -318,6 +321,28 @@ async def test_of_two_stores_under_one_new_name_only_the_first_counts(
     assert caplog.text.count("refuses Raft requests from 127.0.0.1") == 1
 
 
+async def test_consensus_remembers_the_first_of_two_stores_that_come_at_once() -> None:
+    store = MemoryLogStore()
+    node = RaftConsensus(ME, [ME, OTHER], store=store)
+    transport = GrpcRaftTransport(ME, {})
+    await node.start(transport)
+    await asyncio.gather(*(node.remember_peer(OTHER, name) for name in ("first", "second", "third")))
+    assert store.peers() == {OTHER: "first"}
+    await node.stop()
+    await transport.close()
+
+
+async def test_a_peer_whose_name_was_taken_while_it_was_asked_does_not_count(listen: Listen, speak: Speak) -> None:
+    class Hurried(Node):
+        async def remember_peer(self, node_id: NodeId, store_id: str) -> None:
+            self.store.remember_peer(node_id, "the store of a node that has just called")
+
+    transport = speak((await listen(Node())).address)
+    transport.bind(Hurried(ME))
+    with pytest.raises(WipedNode):
+        await transport.send_append_entries(OTHER, BEAT)
+
+
 async def test_a_transport_that_speaks_for_nobody_says_so(listen: Listen) -> None:
     transport = GrpcRaftTransport(ME, {OTHER: (await listen(Node())).address})
     with pytest.raises(ConfigurationError, match="speaks for nobody"):
@@ -487,7 +512,7 @@ async def test_a_peer_that_is_silent_on_a_live_connection_is_dialled_again(liste
         return BEATEN
 
     node = Node(handle=handle)
-    transport = speak((await listen(node)).address, request_timeout=0.2)
+    transport = speak((await listen(node)).address, request_timeout=1.0)
     with pytest.raises(TimeoutError):
         await transport.send_append_entries(OTHER, BEAT)
     assert await transport.send_append_entries(OTHER, BEAT) == BEATEN
@@ -503,11 +528,11 @@ async def test_a_silent_lane_does_not_take_the_other_one_with_it(listen: Listen,
         raise AssertionError
 
     node, chunks = Node(handle=handle), list[str]()
-    transport = speak((await listen(node)).address, request_timeout=0.5)
-    await transport.send_install_snapshot(OTHER, CHUNK)
+    transport = speak((await listen(node)).address, request_timeout=1.0)
+    await transport.send_install_snapshot(OTHER, dataclasses.replace(CHUNK, data=b""))
     with pytest.raises(TimeoutError):
         await transport.send_append_entries(OTHER, BEAT)
-    await transport.send_install_snapshot(OTHER, CHUNK)
+    await transport.send_install_snapshot(OTHER, dataclasses.replace(CHUNK, data=b""))
     assert len(set(chunks)) == 1
 
 
