@@ -73,15 +73,19 @@ class RaftConsensus(Driver):
         self._check_size(data, client)
         command = LiteCommand(kind, client, seq, data)
         deadline = self._deadline(timeout)
+        is_unsure = False
         while True:
             try:
                 return await self._propose_once(command, deadline)
             except OrbitError as error:
-                again = error.executed is Executed.NO or (client and isinstance(error, ProposalLost))
-                if not (again and error.retryable) or self.failure is not None or self._is_stopped:
+                is_refused = error.executed is Executed.NO
+                is_unsure = is_unsure or not is_refused
+                again = error.retryable and (is_refused or (client and isinstance(error, ProposalLost)))
+                if not again or not self.is_running or not await self._pause(deadline):
                     self.metrics.proposals_failed += 1
+                    if is_unsure and is_refused:
+                        raise ProposalLost(f"an earlier attempt may have been made; the last one: {error}") from error
                     raise
-                await self._pause(deadline, error)
 
     def _check_size(self, data: bytes, client: str) -> None:
         """Here, because what the leader refuses would fail all that travels to it in the same request."""
@@ -143,10 +147,9 @@ class RaftConsensus(Driver):
             try:
                 index = await self._read_index(deadline)
                 break
-            except OrbitError as error:
-                if self.failure is not None or self._is_stopped:
+            except OrbitError:
+                if not self.is_running or not await self._pause(deadline):
                     raise
-                await self._pause(deadline, error)
         if index > self._applier.index:
             applied: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._reads.append((index, applied))
@@ -158,14 +161,17 @@ class RaftConsensus(Driver):
         asked: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._asked.add(asked)
         asked.add_done_callback(self._asked.discard)
-        if core.role is Role.LEADER:
-            core.read(asked, self._now())
-            self._wake()
-        elif core.leader is None or exchange is None or not exchange.is_lite:
-            raise NotLeader(f"{self.node_id} knows of no leader that it could ask", leader=core.leader)
-        else:
-            exchange.read_index(core.leader, core.term, asked)
-        index = await self._in_time(asked, deadline, "it was not confirmed in time who leads")
+        try:
+            if core.role is Role.LEADER:
+                core.read(asked, self._now())
+                self._wake()
+            elif core.leader is None or exchange is None or not exchange.is_lite:
+                raise NotLeader(f"{self.node_id} knows of no leader that it could ask", leader=core.leader)
+            else:
+                exchange.read_index(core.leader, core.term, asked)
+            index = await self._in_time(asked, deadline, "it was not confirmed in time who leads")
+        finally:
+            asked.cancel()  # where nobody waits for it
         if index is None:
             raise NotLeader("the leadership changed while it was to be confirmed", leader=core.leader)
         return index
@@ -179,12 +185,12 @@ class RaftConsensus(Driver):
                 raise
             raise NotLeader(otherwise, leader=self.get_leader()) from error
 
-    async def _pause(self, deadline: float, error: OrbitError) -> None:
-        """Before the next try. Raises the error when there is no time for one."""
-        left = deadline - self._now()
-        if left <= _PAUSE:
-            raise error
+    async def _pause(self, deadline: float) -> bool:
+        """Wait before the next try; False, at once, when there is no time for one."""
+        if deadline - self._now() <= _PAUSE:
+            return False
         await self._wait_for_change(_PAUSE)
+        return True
 
     def _deadline(self, timeout: float | None) -> float:
         return float("inf") if timeout is None else asyncio.get_running_loop().time() + timeout
@@ -236,8 +242,9 @@ class RaftConsensus(Driver):
             try:
                 await self._change(dataclasses.replace(member, voter=True), node_id, deadline)
                 return
-            except ChangeRefused as error:
-                await self._pause(deadline, error)
+            except ChangeRefused:
+                if not await self._pause(deadline):
+                    raise
 
     async def remove_node(self, node_id: NodeId, *, timeout: float = 60.0) -> None:
         """Remove a member, on the leader; it may be the leader itself. Raises NotLeader, ChangeRefused."""

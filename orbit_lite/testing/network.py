@@ -59,7 +59,11 @@ class MemoryNetwork:
         """Start a node on this network. Again under the same id takes the place of the former one."""
         transport = MemoryTransport(self, node.node_id)
         self.nodes[node.node_id] = node
-        await node.start(transport)
+        try:
+            await node.start(transport)
+        except BaseException:
+            del self.nodes[node.node_id]
+            raise
         return transport
 
     async def stop(self, node: RaftConsensus) -> None:
