@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 PYPY_UNAVAILABLE = 3  # exit status of scripts/pypy.py where none can be had
+FUZZED = ("tests/http2", "tests/codec", "tests/rpc")
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 nox.needs_version = ">=2026.10"
@@ -154,6 +155,23 @@ def bench(session: nox.Session) -> None:
     """scripts/bench with its peers: `nox -s bench -- --quick`."""
     session.install(".", *groups("test", "peers"))
     session.run("python", "scripts/bench", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """What calls leave behind, ten minutes long: `nox -s soak -- --minutes 60 --seed 7`."""
+    session.install(".")
+    session.run("python", "scripts/soak.py", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """The property tests of http2, codec and rpc with 100 times the examples: `nox -s fuzz -- SECONDS [pytest's]`."""
+    session.install(".[testing]", *groups("test", "peers"))
+    seconds, *others = session.posargs or ["1800"]
+    environment = {"HYPOTHESIS_PROFILE": "fuzz", "FUZZ_SECONDS": seconds}
+    # The time limit of one test: what has begun when the seconds are over is finished.
+    session.run("pytest", "-n", "auto", "-m", "hypothesis", "--timeout", "3600", *FUZZED, *others, env=environment)
 
 
 @nox.session

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,7 +15,15 @@ _COMMON = settings(deadline=None, print_blob=True, suppress_health_check=[Health
 settings.register_profile("default", _COMMON, max_examples=50)
 settings.register_profile("ci", _COMMON, max_examples=100)
 settings.register_profile("thorough", _COMMON, max_examples=5_000)
+settings.register_profile("fuzz", _COMMON, max_examples=100 * 50)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "default"))
+
+_FUZZ_UNTIL = time.monotonic() + float(os.environ.get("FUZZ_SECONDS", "inf"))
+
+
+def pytest_runtest_setup() -> None:
+    if time.monotonic() > _FUZZ_UNTIL:
+        pytest.skip("the time for fuzzing is over")
 
 
 @pytest.hookimpl(tryfirst=True)
