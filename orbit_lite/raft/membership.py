@@ -8,7 +8,7 @@ one is under way, and none before the leader has committed an entry of its own t
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 from orbit_lite.errors import ParseError, quote
 from orbit_lite.model import LiteCommand, LiteKind, LogEntry, NodeId
@@ -23,6 +23,8 @@ __all__ = [
     "decode_configuration",
     "encode_configuration",
 ]
+
+T = TypeVar("T")
 
 
 def encode_configuration(configuration: Configuration) -> bytes:
@@ -47,15 +49,21 @@ def decode_configuration(data: bytes) -> Configuration:
     try:
         document: Any = json.loads(data)
         members = tuple(
-            Member(NodeId(item["key"], item["namespace"]), item["address"], item["voter"])
+            Member(NodeId(item["key"], item["namespace"]), _typed(str, item["address"]), _typed(bool, item["voter"]))
             for item in document["members"]
         )
-        configuration = Configuration(document["cluster_id"], members)
+        configuration = Configuration(_typed(str, document["cluster_id"]), members)
         if encode_configuration(configuration) == data:
             return configuration
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as exc:
         raise ParseError(f"configuration {quote(repr(data))}: {exc}") from exc
     raise ParseError(f"configuration {quote(repr(data))}: not in canonical form")
+
+
+def _typed(expected: type[T], value: object) -> T:
+    if not isinstance(value, expected):
+        raise TypeError(f"expected {expected.__name__}, found {type(value).__name__}")
+    return value
 
 
 def configuration_command(configuration: Configuration) -> LiteCommand:

@@ -360,9 +360,12 @@ class Cluster:
         return [content.decode() for _, content in self.applied[node_id] if content]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def solo() -> Callable[..., Solo]:
-    """Makes node n1 of a cluster of `size`; terms: of its log's entries behind the bootstrap's entry 1."""
+    """Makes node n1 of a cluster of `size`; terms: of its log's entries behind the bootstrap's entry 1.
+
+    stored: what its store holds instead of all that. draw: of each election timeout, from 0 (the shortest) to 1.
+    """
 
     def make(
         *terms: int,
@@ -373,7 +376,10 @@ def solo() -> Callable[..., Solo]:
         commit: int = 1,
         config: RaftConfig = CONFIG,
         draw: float = 0.0,
+        stored: Stored | None = None,
     ) -> Solo:
+        if stored is not None:
+            return Solo(NodeId("n1"), stored, config, draw)
         nodes = ids(size + learners)
         first = bootstrap_state(configuration(nodes[:size], nodes[size:])).entries
         term = max((1, *terms)) if term is None else term
@@ -382,7 +388,7 @@ def solo() -> Callable[..., Solo]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def cluster() -> Callable[..., Cluster]:
     """Makes clusters of n1, n2, …; the last ones are learners."""
 
@@ -394,7 +400,7 @@ def cluster() -> Callable[..., Cluster]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def append() -> Callable[..., AppendEntriesRequest]:
     """Makes AppendEntries: of n2 unless said otherwise, with entries of these terms behind prev = (index, term)."""
 
@@ -406,7 +412,7 @@ def append() -> Callable[..., AppendEntriesRequest]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def vote() -> Callable[..., VoteRequest]:
     """Makes RequestVotes of a candidate whose log ends at last = (index, term)."""
 
