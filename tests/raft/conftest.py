@@ -10,7 +10,16 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from orbit_lite.model import AppendEntriesRequest, LiteCommand, LiteKind, LogEntry, NodeId, VoteRequest
+from orbit_lite.model import (
+    AppendEntriesRequest,
+    AppendEntriesResponse,
+    LiteCommand,
+    LiteKind,
+    LogEntry,
+    NodeId,
+    VoteRequest,
+    VoteResponse,
+)
 from orbit_lite.raft import (
     Answer,
     Configuration,
@@ -18,6 +27,8 @@ from orbit_lite.raft import (
     InstallSnapshotRequest,
     Member,
     Outgoing,
+    PreVoteRequest,
+    PreVoteResponse,
     RaftConfig,
     RaftCore,
     ReadState,
@@ -165,6 +176,57 @@ class Solo:
         self.now = end
         return self.out[before:]
 
+    # ------------------------------------------------------------ peers that do as they should
+
+    def elect(self) -> Solo:
+        """Become the leader by the votes of all others; what was sent so far is forgotten."""
+        asked = self.time_out()
+        while self.core.role is not Role.LEADER:
+            self.out.clear()
+            for sent in asked:
+                self.reply(sent, self.grant(sent))
+            asked = list(self.out)
+        return self
+
+    def lead(self) -> Solo:
+        """Become the leader, of whose log all others have all."""
+        self.elect()
+        self.acknowledge_all()
+        return self
+
+    @staticmethod
+    def grant(sent: Outgoing) -> Response:
+        request = sent.request
+        if isinstance(request, PreVoteRequest):
+            return PreVoteResponse(request.term, True, sent.to)
+        assert isinstance(request, VoteRequest)
+        return VoteResponse(request.term, True, sent.to)
+
+    @staticmethod
+    def success(sent: Outgoing) -> AppendEntriesResponse:
+        request = sent.request
+        assert isinstance(request, AppendEntriesRequest)
+        last = request.prev_log_index + len(request.entries)
+        return AppendEntriesResponse(request.term, True, sent.to, last)
+
+    @staticmethod
+    def refusal(sent: Outgoing, hint: int) -> AppendEntriesResponse:
+        return AppendEntriesResponse(sent.request.term, False, sent.to, hint)
+
+    def acknowledge(self, *nodes: NodeId) -> None:
+        """Let these nodes answer all AppendEntries that were sent to them, until they are sent no more."""
+        while mine := [one for one in self.out if one.to in nodes and isinstance(one.request, AppendEntriesRequest)]:
+            self.out = [sent for sent in self.out if sent not in mine]
+            for sent in mine:
+                self.reply(sent, self.success(sent))
+
+    def acknowledge_all(self) -> None:
+        self.acknowledge(*(sent.to for sent in self.out))
+
+    def propose(self, *texts: str) -> list[Outgoing]:
+        self.core.propose([data(text) for text in texts], self.now)
+        return self.settle()
+
 
 class Packet(NamedTuple):
     """A request on its way from `source`, or, with a response, the answer on its way back."""
@@ -307,15 +369,16 @@ class Cluster:
                 return replace(request, data=disk.snapshot_data[request.offset : end])
         return request
 
-    def settle(self, *, steps: int = 10_000) -> None:
-        """Deliver, in order, until nothing moves any more."""
+    def settle(self, *, lose: Callable[[Packet], bool] = lambda packet: False, steps: int = 10_000) -> None:
+        """Deliver, in order, until nothing moves any more; lose: which packets get lost."""
         for node_id in list(self.cores):
             self.pump(node_id)
         for _ in range(steps):
             if not self.packets:
                 return
             packet = self.packets.pop(0)
-            self.deliver(packet)
+            if not lose(packet):
+                self.deliver(packet)
             for node_id in list(self.cores):
                 self.pump(node_id)
         raise AssertionError(f"still busy after {steps} packets: {self.packets[:5]}")
@@ -332,15 +395,16 @@ class Cluster:
             self.settle()
         self.now = end
 
-    def elect(self, node_id: NodeId) -> RaftCore:
-        """Let this node's election timer run out before all others."""
+    def elect(self, node_id: NodeId, *, lose: Callable[[Packet], bool] = lambda packet: False) -> RaftCore:
+        """Let this node's election timer run out before all others, up to ten times."""
         core = self.cores[node_id]
-        while core.role is not Role.LEADER:
+        for _ in range(10):
             self.now = max(self.now, core.next_deadline)
             core.handle_timer(self.now)
-            self.settle()
-        self.advance(self.config.heartbeat_interval)
-        return core
+            self.settle(lose=lose)
+            if core.role is Role.LEADER:
+                return core
+        raise AssertionError(f"{node_id} does not win")
 
     # ------------------------------------------------------------ users
 
@@ -354,6 +418,10 @@ class Cluster:
         _, first = core.propose([data(text) for text in texts], self.now)
         self.settle()
         return first + len(texts) - 1
+
+    def term_at(self, node_id: NodeId, index: int) -> int | None:
+        """The term of an entry on the node's disk."""
+        return next((entry.term for entry in self.disks[node_id].entries if entry.index == index), None)
 
     def data_of(self, node_id: NodeId) -> list[str]:
         """The user data that a node has applied."""
