@@ -11,6 +11,7 @@ from orbit_lite.errors import ConfigurationError, Executed, InternalError, Orbit
 from orbit_lite.model import LiteCommand, LiteKind, NodeId
 from orbit_lite.raft.driver import Driver, unix_ms
 from orbit_lite.raft.errors import ChangeRefused, NotLeader, ProposalLost, TransferFailed
+from orbit_lite.raft.leader import leadership_of
 from orbit_lite.raft.messages import Member, Role, SnapshotMeta
 
 __all__ = ["RaftConsensus"]
@@ -225,10 +226,17 @@ class RaftConsensus(Driver):
     ) -> None:
         """Add a node, on the leader: as a learner first and, once it has caught up, as a voter (thesis 4.2.1).
 
-        address: where it is, told to all members. learner: leave it a learner. Raises NotLeader, ChangeRefused.
+        address: where it is, told to all members. learner: leave it a learner. Again goes on with a learner that did
+        not catch up in time. Raises NotLeader, ChangeRefused.
         """
         deadline = self._deadline(timeout)
-        await self._change(Member(node_id, address, voter=False), node_id, deadline)
+        newcomer = Member(node_id, address, voter=False)
+        present = self._member(node_id)
+        if present is not None and present.voter:
+            # As a learner again it would not count until it has caught up: a cluster in need may not have that long.
+            raise ChangeRefused(f"{node_id} is a voter already")
+        if learner or present != newcomer:
+            await self._change(newcomer, node_id, deadline)
         if not learner:
             await self.promote(node_id, timeout=max(0.0, deadline - self._now()))
 
@@ -236,9 +244,11 @@ class RaftConsensus(Driver):
         """Make a learner a voter, as soon as it has caught up. Raises NotLeader, ChangeRefused."""
         deadline = self._deadline(timeout)
         while True:
-            member = self.core.configuration.member(node_id)
+            member = self._member(node_id)
             if member is None:
                 raise ChangeRefused(f"{node_id} is no member of the cluster")
+            if member.voter:
+                raise ChangeRefused(f"{node_id} is a voter already")
             try:
                 await self._change(dataclasses.replace(member, voter=True), node_id, deadline)
                 return
@@ -249,6 +259,12 @@ class RaftConsensus(Driver):
     async def remove_node(self, node_id: NodeId, *, timeout: float = 60.0) -> None:
         """Remove a member, on the leader; it may be the leader itself. Raises NotLeader, ChangeRefused."""
         await self._change(None, node_id, self._deadline(timeout))
+
+    def _member(self, node_id: NodeId) -> Member | None:
+        """What the leader's latest configuration says of the node; others may not have that one. Raises NotLeader."""
+        self._check_running()
+        leadership_of(self.core)
+        return self.core.configuration.member(node_id)
 
     async def _change(self, member: Member | None, node_id: NodeId, deadline: float) -> None:
         self._check_running()

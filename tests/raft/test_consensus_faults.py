@@ -13,6 +13,7 @@ import pytest
 from orbit_lite.errors import ConfigurationError, Executed, InternalError, OrbitError, ParseError
 from orbit_lite.model import HeartBeat, LiteCommand, LiteKind, NodeId, RaftCommand
 from orbit_lite.raft import (
+    ChangeRefused,
     Configuration,
     InstallSnapshotRequest,
     Member,
@@ -514,6 +515,41 @@ async def test_a_node_that_cannot_be_reached_stays_a_learner(lab: Lab) -> None:
     assert NodeId("d") in leader.core.configuration.learners
     await leader.remove_node(NodeId("d"))
     await lab.check()
+
+
+@in_virtual_time
+async def test_adding_goes_on_with_a_learner_that_was_down_before(lab: Lab) -> None:
+    leader = await lab.start()
+    d = NodeId("d")
+    with pytest.raises(OrbitError):
+        await leader.add_node(d, "http://d:1", timeout=5)
+    await lab.add(d, [d], join=True)
+    await leader.add_node(d, "http://d:1", timeout=5)
+    assert d in leader.core.configuration.voters
+    await lab.check()
+
+
+@in_virtual_time
+async def test_a_voter_that_is_added_again_never_loses_its_vote(lab: Lab) -> None:
+    leader = await lab.start()
+    before, index = leader.core.configuration, leader.core.last_index
+    other = next(name for name in NAMES if name != leader.node_id)
+    for learner in (True, False):
+        with pytest.raises(ChangeRefused, match="voter already"):
+            await leader.add_node(other, "http://elsewhere:1", learner=learner)
+    with pytest.raises(ChangeRefused, match="voter already"):
+        await leader.promote(other)
+    assert (leader.core.configuration, leader.core.last_index) == (before, index)
+
+
+@in_virtual_time
+async def test_only_the_leader_says_who_may_be_promoted(lab: Lab) -> None:
+    leader = await lab.start()
+    follower = next(node for node in lab.network.nodes.values() if node is not leader)
+    await follower.read()
+    with pytest.raises(NotLeader) as refused:
+        await follower.promote(NodeId("unknown"))
+    assert refused.value.leader == leader.node_id
 
 
 @in_virtual_time
