@@ -102,6 +102,10 @@ class RaftAdminService(lite.RaftAdminBase):
         await self._as_leader(self._consensus.add_node(node_id, add_node_request.address, learner=learner))
         return lite.AddNodeResponse()
 
+    async def promote_node(self, promote_node_request: lite.PromoteNodeRequest) -> lite.PromoteNodeResponse:
+        await self._as_leader(self._consensus.promote(NodeId.parse(promote_node_request.node_id)))
+        return lite.PromoteNodeResponse()
+
     async def remove_node(self, remove_node_request: lite.RemoveNodeRequest) -> lite.RemoveNodeResponse:
         await self._as_leader(self._consensus.remove_node(NodeId.parse(remove_node_request.node_id)))
         return lite.RemoveNodeResponse()
@@ -112,7 +116,7 @@ class RaftAdminService(lite.RaftAdminBase):
 
     async def _as_leader(self, work: Awaitable[T]) -> T:
         call = current_call()
-        if not self._allow_remote and call is not None and not call.peer.is_local:
+        if not self._allow_remote and (call is None or not call.peer.is_local):
             if hasattr(work, "close"):
                 work.close()
             raise PermissionDenied("only callers on the node's own machine may change its cluster")
@@ -170,6 +174,10 @@ class RaftAdminClient:
         """Add a node; it becomes a voter when it has caught up, unless it is to stay a learner."""
         request = lite.AddNodeRequest(node_id=str(node_id), address=address, learner=learner)
         await _named(self._stub.add_node(request, timeout=timeout))
+
+    async def promote(self, node_id: NodeId, *, timeout: float | None = None) -> None:
+        """Make a learner a voter, as soon as it has caught up."""
+        await _named(self._stub.promote_node(lite.PromoteNodeRequest(node_id=str(node_id)), timeout=timeout))
 
     async def remove(self, node_id: NodeId, *, timeout: float | None = None) -> None:
         """Remove a member."""

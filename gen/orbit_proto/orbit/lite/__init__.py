@@ -338,6 +338,16 @@ class AddNodeResponse(orbit_lite.codec.Message):
 
 
 @dataclass(eq=False, repr=False)
+class PromoteNodeRequest(orbit_lite.codec.Message):
+    node_id: str = betterproto.string_field(1)
+
+
+@dataclass(eq=False, repr=False)
+class PromoteNodeResponse(orbit_lite.codec.Message):
+    pass
+
+
+@dataclass(eq=False, repr=False)
 class RemoveNodeRequest(orbit_lite.codec.Message):
     node_id: str = betterproto.string_field(1)
 
@@ -618,6 +628,23 @@ class RaftAdminStub(orbit_lite.codec.ServiceStub):
             metadata=metadata,
         )
 
+    async def promote_node(
+        self,
+        promote_node_request: "PromoteNodeRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> "PromoteNodeResponse":
+        return await self._unary_unary(
+            "/orbit.lite.RaftAdmin/PromoteNode",
+            promote_node_request,
+            PromoteNodeResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
     async def remove_node(
         self,
         remove_node_request: "RemoveNodeRequest",
@@ -887,6 +914,11 @@ class RaftAdminBase(ServiceBase):
     async def add_node(self, add_node_request: "AddNodeRequest") -> "AddNodeResponse":
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def promote_node(
+        self, promote_node_request: "PromoteNodeRequest"
+    ) -> "PromoteNodeResponse":
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def remove_node(
         self, remove_node_request: "RemoveNodeRequest"
     ) -> "RemoveNodeResponse":
@@ -918,6 +950,13 @@ class RaftAdminBase(ServiceBase):
     ) -> None:
         request = await stream.recv_message()
         response = await self.add_node(request)
+        await stream.send_message(response)
+
+    async def __rpc_promote_node(
+        self, stream: "grpclib.server.Stream[PromoteNodeRequest, PromoteNodeResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        response = await self.promote_node(request)
         await stream.send_message(response)
 
     async def __rpc_remove_node(
@@ -953,6 +992,12 @@ class RaftAdminBase(ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 AddNodeRequest,
                 AddNodeResponse,
+            ),
+            "/orbit.lite.RaftAdmin/PromoteNode": grpclib.const.Handler(
+                self.__rpc_promote_node,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                PromoteNodeRequest,
+                PromoteNodeResponse,
             ),
             "/orbit.lite.RaftAdmin/RemoveNode": grpclib.const.Handler(
                 self.__rpc_remove_node,
