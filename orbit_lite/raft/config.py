@@ -11,7 +11,7 @@ __all__ = ["RaftConfig"]
 
 _MIB = 1024 * 1024
 
-#: Orbit-RS receives at most 4 MiB a message; the rest of an AppendEntries and its framing need some room.
+#: A peer receives at most 4 MiB a message; the rest of it and its framing need some room.
 _APPEND_LIMIT = 4 * _MIB - 64 * 1024
 
 
@@ -57,6 +57,10 @@ class RaftConfig:
             raise ConfigurationError(f"max_entry_bytes={self.max_entry_bytes}: an AppendEntries must stay below 4 MiB")
         if self.max_append_bytes * 4 // 3 > _APPEND_LIMIT:
             raise ConfigurationError(f"max_append_bytes={self.max_append_bytes}: must stay below 4 MiB on the wire")
+        if self.snapshot_chunk_bytes > _APPEND_LIMIT:
+            raise ConfigurationError(
+                f"snapshot_chunk_bytes={self.snapshot_chunk_bytes}: an InstallSnapshot must stay below 4 MiB"
+            )
         for name in (
             "max_append_bytes",
             "max_append_entries",

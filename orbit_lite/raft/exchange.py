@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from orbit_lite.errors import InternalError, NetworkError, OrbitError, OverloadedError
 from orbit_lite.model import AppendEntriesRequest, LiteCommand, NodeId, VoteRequest
+from orbit_lite.raft.log import wire_bytes
 from orbit_lite.raft.messages import (
     Answer,
     InstallSnapshotRequest,
@@ -37,8 +38,8 @@ T = TypeVar("T")
 _MOST_OPEN = 128
 #: Proposals that travel to the leader together, at most.
 _BATCH = 256
-#: … and their data: a message may have 4 MiB, and what it adds to the data is base64, a third, and names.
-_BATCH_BYTES = 2 * 1024 * 1024
+#: … and what they take on the wire, where a message has at most 4 MiB. One alone is bounded by max_entry_bytes.
+_BATCH_BYTES = 3 * 1024 * 1024
 
 
 class Exchange:
@@ -182,11 +183,12 @@ class Exchange:
         for item in self._forwards.pop(leader, []):
             if item[1].done():
                 continue
-            if batch and (len(batch) >= _BATCH or size + len(item[0].data) > _BATCH_BYTES):
+            item_size = wire_bytes(item[0])
+            if batch and (len(batch) >= _BATCH or size + item_size > _BATCH_BYTES):
                 self._spawn(self._forward_some(leader, batch))
                 batch, size = [], 0
             batch.append(item)
-            size += len(item[0].data)
+            size += item_size
         if batch:
             self._spawn(self._forward_some(leader, batch))
 

@@ -36,6 +36,7 @@ from orbit_lite.raft import (
     ProposalDropped,
     RaftConfig,
     RaftConsensus,
+    RaftMetrics,
     ReadIndexRequest,
     ReadIndexResponse,
     SnapshotMeta,
@@ -43,6 +44,7 @@ from orbit_lite.raft import (
     TimeoutNowResponse,
     WipedNode,
 )
+from orbit_lite.raft.exchange import Exchange
 from orbit_lite.rpc import Channel, Server
 from orbit_lite.services import GrpcRaftTransport, RaftServer, start_raft_server
 from orbit_lite.storage import MemoryLogStore, SqliteLogStore
@@ -289,6 +291,20 @@ async def test_an_append_over_4_mib_never_leaves(pair: Pair) -> None:
     with pytest.raises(OrbitError, match="larger than the limit") as refused:
         await pair.transport.send_append_entries(OTHER, AppendEntriesRequest(2, ME, 4, 1, (large,), 4))
     assert refused.value.code is Status.RESOURCE_EXHAUSTED
+
+
+async def test_proposals_that_travel_together_fit_in_their_message_whatever_their_clients_are_called(
+    pair: Pair,
+) -> None:
+    async def never(work: Any) -> None:
+        raise AssertionError("forwarding needs no thread")
+
+    exchange = Exchange(pair.transport, never, pair.me.store, node_id=ME, chunk_bytes=1, metrics=RaftMetrics())
+    commands = [LiteCommand(LiteKind.DATA, "\x01" * 1024, number, bytes(8000)) for number in range(1, 257)]
+    await asyncio.gather(*(exchange.forward(OTHER, command) for command in commands))
+    await exchange.close()
+    arrived = [command for batch in pair.other.asked for command in batch]
+    assert sorted(arrived, key=lambda command: command.seq) == commands
 
 
 async def test_what_is_no_address_is_refused() -> None:
