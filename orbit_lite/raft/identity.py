@@ -79,10 +79,10 @@ def check_sender(
 
     Raises ClusterMismatch, WipedNode.
     """
-    if (theirs := _read(metadata, CLUSTER)) != cluster_id:
-        raise ClusterMismatch(f"this is cluster {cluster_id!r}, the sender is of {quote(str(theirs))!r}")
-    text, store_id = _read(metadata, NODE), _read(metadata, STORE)
-    if not text or not store_id:
+    theirs, text, store_id = _read(metadata, CLUSTER), _read(metadata, NODE), _read(metadata, STORE)
+    if theirs is not None and theirs != cluster_id:
+        raise ClusterMismatch(f"this is cluster {cluster_id!r}, the sender is of {quote(theirs)!r}")
+    if theirs is None or not text or not store_id:
         raise ClusterMismatch("the sender does not say which node and store it is; Orbit-RS nodes cannot take part")
     node_id = _parsed(text)
     if claimed is not None and claimed != node_id:

@@ -59,9 +59,9 @@ def test_a_store_that_is_not_known_yet_is_not_named() -> None:
 @pytest.mark.parametrize(
     ("metadata", "problem"),
     [
-        ({}, "the sender is of 'None'"),
+        ({}, "Orbit-RS nodes cannot take part"),
         (SAID | {CLUSTER: "another"}, "this is cluster 'c', the sender is of 'another'"),
-        (SAID | {CLUSTER: b"c"}, "the sender is of 'None'"),
+        (SAID | {CLUSTER: b"c"}, "Orbit-RS nodes cannot take part"),
         ({CLUSTER: "c"}, "Orbit-RS nodes cannot take part"),
         ({CLUSTER: "c", NODE: "me"}, "Orbit-RS nodes cannot take part"),
         (SAID | {STORE: ""}, "Orbit-RS nodes cannot take part"),

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from orbit_lite.converters import RaftCommandConverter
+from orbit_lite.converters import raft_lite as convert
 from orbit_lite.errors import ConfigurationError, NodeNotFound, OrbitError, Status
 from orbit_lite.model import (
     AppendEntriesRequest,
@@ -48,6 +50,7 @@ from orbit_lite.raft.exchange import Exchange
 from orbit_lite.rpc import Channel, Server
 from orbit_lite.services import GrpcRaftTransport, RaftServer, start_raft_server
 from orbit_lite.storage import MemoryLogStore, SqliteLogStore
+from orbit_proto.orbit import lite
 from orbit_proto.orbit.consensus import (
     AppendEntriesRequestProto,
     LogEntryProto,
@@ -103,6 +106,7 @@ async def pair() -> AsyncIterator[Pair]:
         await transport.close()
 
 
+CHUNK = InstallSnapshotRequest(2, ME, META, 0, b"abc")
 APPEND = AppendEntriesRequest(2, ME, 4, 1, (LogEntry(2, 5, LiteCommand(LiteKind.DATA, "c", 1, b"\x00"), 9),), 4)
 APPENDED = AppendEntriesResponse(2, True, OTHER, 5)
 
@@ -235,10 +239,29 @@ async def test_a_process_that_took_the_address_over_refuses_what_is_not_meant_fo
 async def test_a_peer_without_identity_is_refused(pair: Pair) -> None:
     host, _, port = pair.server.address.rpartition(":")
     async with Channel(host, int(port)) as channel:
-        with pytest.raises(OrbitError, match="cluster") as refused:
+        with pytest.raises(OrbitError, match="Orbit-RS nodes cannot take part") as refused:
             await RaftConsensusStub(channel).request_vote(VoteRequestProto(term=1, candidate_id="(default:x)"))
     assert refused.value.code is Status.FAILED_PRECONDITION
     assert not pair.other.asked
+
+
+async def test_who_does_not_say_who_it_is_learns_only_who_answers(pair: Pair) -> None:
+    ballot = lite.BallotRequest(term=2, candidate_id=str(ME))
+    async with Channel.from_url(pair.server.address) as channel:
+        peer = lite.RaftPeerStub(channel)
+        assert (await peer.identify(lite.IdentifyRequest())).node_id == str(OTHER)
+        for asked in (
+            lambda: peer.pre_vote(ballot),
+            lambda: peer.transfer_vote(ballot),
+            lambda: peer.install_snapshot(convert.InstallSnapshotRequestConverter.to_proto(CHUNK)),
+            lambda: peer.timeout_now(lite.TimeoutNowRequest(term=2, leader_id=str(ME))),
+            lambda: peer.read_index(lite.ReadIndexRequest(term=2, follower_id=str(ME))),
+            lambda: peer.propose(lite.ProposeRequest(commands=[RaftCommandConverter.to_proto(HeartBeat())])),
+        ):
+            with pytest.raises(OrbitError, match="does not say") as refused:
+                await asked()
+            assert refused.value.code is Status.FAILED_PRECONDITION
+    assert pair.other.asked == []
 
 
 async def test_an_orbit_rs_node_never_counts(caplog: pytest.LogCaptureFixture) -> None:
