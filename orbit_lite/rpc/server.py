@@ -37,7 +37,7 @@ from orbit_lite.rpc.interceptors import Interceptor
 from orbit_lite.rpc.metadata import Headers
 from orbit_lite.rpc.method import Cardinality, Method, wrapped_method
 from orbit_lite.rpc.serving import ServerCall
-from orbit_lite.rpc.stream import Stream
+from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset
 from orbit_lite.rpc.timers import Timers
 from orbit_lite.rpc.upkeep import Upkeep
 from orbit_lite.telemetry.metrics import OTHER_METHOD, CallStats
@@ -272,9 +272,13 @@ class Server:
         self._refuse(stream, RESPONSE_HEAD + trailer_headers(reply))
 
     def _refuse(self, stream: Stream, headers: Headers) -> None:
-        stream.send_headers(headers, end=True)
-        stream.reset(ErrorCode.NO_ERROR)
-        stream.release()
+        try:
+            stream.send_headers(headers, end=True)
+            stream.reset(ErrorCode.NO_ERROR)
+        except (StreamReset, ConnectionEnded):
+            log.debug("%s left before its refusal", stream.peer)
+        finally:
+            stream.release()
 
     def _start(self, stream: Stream, head: RequestHead) -> None:
         """Run the handler: its first step here and now, if its request is complete, the rest in a task of its own."""

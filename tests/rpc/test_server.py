@@ -731,6 +731,19 @@ async def test_the_context_in_which_a_server_was_started_does_not_bind_its_handl
         assert await call.recv_message() == StringValue("None")
 
 
+async def test_a_request_that_is_reset_before_its_refusal_leaves_the_connection_alone(
+    serve: Serve, raw_client: RawClient
+) -> None:
+    """Both frames come in the same read; other calls are on the connection."""
+    served = await serve(echo_one)
+    peer = await raw_client(served.server)
+    peer.headers(1, changed(":path", "/test.Echo/Nothing"))
+    peer.reset(1, 8)
+    peer.headers(3, changed(":path", "/test.Echo/Nothing"))
+    assert dict((await peer.next(HeadersFrame, 3)).fields)["grpc-status"] == "12"
+    assert served.server.connections == 1
+
+
 async def test_trailers_of_a_request_that_was_refused_are_no_request(serve: Serve, raw_client: RawClient) -> None:
     """They come in the same read, when nobody owns the stream any more."""
     served = await serve(echo_one)
