@@ -190,8 +190,7 @@ def _hint(raft: RaftState, request: AppendEntriesRequest) -> int:
     """
     if raft.duties.install is not None:
         return min(raft.commit, request.prev_log_index)
-    possible = raft.log.last_with_term_up_to(request.prev_log_term, request.prev_log_index)
-    return max(possible, min(raft.commit, request.prev_log_index))
+    return raft.log.last_with_term_up_to(request.prev_log_term, request.prev_log_index)
 
 
 # ---------------------------------------------------------------- snapshots

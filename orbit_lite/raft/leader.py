@@ -245,7 +245,7 @@ def _complete_change(raft: RaftState, leadership: Leadership) -> None:
     configuration = raft.configuration
     for progress in list(leadership.progress.values()):
         if configuration.member(progress.node_id) is None:
-            replication.heartbeat(raft, progress)
+            replication.farewell(raft, progress)
             del leadership.progress[progress.node_id]
     if not leadership.counts_itself:
         heir = max(leadership.voters, key=lambda progress: progress.match_index)

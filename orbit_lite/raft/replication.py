@@ -7,7 +7,7 @@ from orbit_lite.raft.messages import InstallSnapshotRequest, InstallSnapshotResp
 from orbit_lite.raft.progress import Progress, ProgressState
 from orbit_lite.raft.state import RaftState
 
-__all__ = ["appended", "heartbeat", "installed", "replicate", "unreached"]
+__all__ = ["appended", "farewell", "heartbeat", "installed", "replicate", "unreached"]
 
 
 def heartbeat(raft: RaftState, progress: Progress) -> None:
@@ -20,6 +20,16 @@ def heartbeat(raft: RaftState, progress: Progress) -> None:
         progress.node_id,
         AppendEntriesRequest(raft.term, raft.node_id, prev_log_index, prev_log_term, (), commit),
     )
+
+
+def farewell(raft: RaftState, progress: Progress) -> None:
+    """Tell a node that its removal is committed, so that it stops campaigning; what is on the way to it may repeat."""
+    log, config, match = raft.log, raft.config, progress.match_index
+    if (term := log.term(match)) is not None and match < log.last_index:
+        entries = log.batch(match + 1, max_bytes=config.max_append_bytes, max_entries=config.max_append_entries)
+        raft.send(progress.node_id, AppendEntriesRequest(raft.term, raft.node_id, match, term, entries, raft.commit))
+    else:
+        heartbeat(raft, progress)
 
 
 def replicate(raft: RaftState, progress: Progress) -> None:

@@ -106,6 +106,14 @@ def test_a_candidate_that_hears_the_terms_leader_follows_it(solo: MakeSolo, appe
     assert (node.core.role, node.core.leader, node.core.vote) == (Role.FOLLOWER, N2, N1)
 
 
+def test_what_an_ended_role_wanted_is_not_sent(solo: MakeSolo, append: Append) -> None:
+    node = solo(config=NO_PRE_VOTE)
+    node.now = node.core.next_deadline
+    node.core.handle_timer(node.now)
+    assert node.ask(append(2, (1, 1))).success
+    assert node.out == []
+
+
 def test_a_candidate_rejects_an_earlier_leader_and_stays(solo: MakeSolo, append: Append) -> None:
     node = solo(term=3, config=NO_PRE_VOTE)
     node.time_out()

@@ -385,6 +385,7 @@ def test_a_removed_node_learns_of_it_and_stays_silent(cluster: MakeCluster) -> N
     leader.change(None, N3, three.now)
     three.settle()
     assert three.cores[N3].configuration.member(N3) is None
+    assert three.cores[N3].commit == leader.log.configuration_index
     three.advance(30.0)
     assert (leader.role, leader.term, three.cores[N3].term) == (Role.LEADER, 2, 2)
     assert {status.node_id for status in leader.status().followers} == {N2}

@@ -336,6 +336,17 @@ def test_a_new_node_gets_all_by_snapshot_and_log(cluster: MakeCluster) -> None:
 # ---------------------------------------------------------------- Progress alone
 
 
+def test_while_probing_only_the_probes_own_refusal_counts() -> None:
+    progress = Progress(N2, 9, 0.0)
+    progress.sent_entries(10, 10, 0.0, 1.0)
+    progress.reject(8, 3)
+    progress.sent_entries(10, 10, 0.0, 1.0)
+    for late in (8, 5):
+        progress.reject(late, late - 1)
+        assert progress.next_index == 4
+        assert not progress.may_send(max_appends=1, max_bytes=1)
+
+
 def test_what_is_on_the_way_is_counted_until_it_is_acknowledged() -> None:
     progress = Progress(N2, 1, 0.0)
     progress.acknowledge(0)
