@@ -333,11 +333,11 @@ class Invariants:
                     self._fail("durable before reply", node, f"votes for {promised[1].key}, on disk is {stored.vote}")
         elif isinstance(response, InstallSnapshotResponse) and isinstance(request, InstallSnapshotRequest):
             meta = request.meta
-            received = len(disk.incoming_data) if disk.incoming == meta else 0
             installed = (disk.snapshot is not None and disk.snapshot.index >= meta.index) or (
                 disk.holds(meta.index, meta.term)
             )
-            if response.term == request.term and response.next_offset > received and not installed:
+            is_current = disk.incoming is None or disk.incoming == meta  # else a newer one took its place meanwhile
+            if is_current and not installed and response.next_offset > len(disk.incoming_data):
                 self._fail("durable before reply", node, f"confirms a snapshot up to byte {response.next_offset}")
 
     # ---------------------------------------------------------------- what reaches the state machine
