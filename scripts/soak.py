@@ -24,6 +24,7 @@ import resource
 import secrets
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -426,7 +427,10 @@ class Errors(logging.Handler):
         self.soak = soak
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.soak.defect(f"logged: {record.getMessage()}")
+        why = f": {record.exc_info[1]!r}" if record.exc_info else ""
+        self.soak.defect(f"logged: {record.msg}{why}")
+        if record.exc_info:
+            traceback.print_exception(record.exc_info[1])
 
 
 async def soaked(arguments: argparse.Namespace) -> int:
