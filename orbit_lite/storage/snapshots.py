@@ -74,9 +74,9 @@ def read(connection: sqlite3.Connection, held: Held, offset: int, size: int) -> 
     if offset >= end:
         return b""
     rows = connection.execute(
-        "SELECT at, data, checksum FROM pieces WHERE snapshot = ?1 AND at < ?3"
-        " AND at >= (SELECT max(at) FROM pieces WHERE snapshot = ?1 AND at <= ?2) ORDER BY at",
-        (held.number, offset, end),
+        "SELECT at, data, checksum FROM pieces WHERE snapshot = :number AND at < :end"
+        " AND at >= (SELECT max(at) FROM pieces WHERE snapshot = :number AND at <= :offset) ORDER BY at",
+        {"number": held.number, "offset": offset, "end": end},
     ).fetchall()
     first = at = rows[0][0] if rows else -1
     for found, data, stored in rows:
