@@ -61,11 +61,11 @@ class Lock:
         os.close(self._descriptor)
 
 
-def make_directory(path: Path) -> None:
-    """Make the directory and what is missing above it, durably. Raises OSError."""
+def make_directory(path: Path, *, mode: int = 0o777) -> None:
+    """Make the directory and what is missing above it, durably. mode: of the directory itself. Raises OSError."""
     if not path.is_dir():
         make_directory(path.parent)
-        path.mkdir(exist_ok=True)
+        path.mkdir(mode, exist_ok=True)
         sync_directory(path.parent)
 
 
