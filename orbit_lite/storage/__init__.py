@@ -10,14 +10,17 @@ from orbit_lite.storage.backup import (
 )
 from orbit_lite.storage.memory import MemoryLogStore
 from orbit_lite.storage.raft_log import SqliteLogStore
+from orbit_lite.storage.recovery import RecoveryReport, recover_unsafe
 
 __all__ = [
     "BackupReport",
     "MemoryLogStore",
+    "RecoveryReport",
     "SqliteLogStore",
     "StoreReport",
     "describe",
     "export_snapshot",
     "import_snapshot",
     "read_backup",
+    "recover_unsafe",
 ]

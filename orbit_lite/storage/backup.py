@@ -11,14 +11,14 @@ import json
 import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from orbit_lite.errors import ConfigurationError, OrbitError
-from orbit_lite.model import LiteCommand, LiteKind, LogEntry, NodeId
+from orbit_lite.model import LogEntry, NodeId
 from orbit_lite.raft import (
     Configuration,
     HardState,
@@ -28,10 +28,10 @@ from orbit_lite.raft import (
     Stored,
     StoreFailed,
 )
-from orbit_lite.raft.membership import configuration_command, configuration_of
 from orbit_lite.storage import contents
 from orbit_lite.storage.database import exists, lock_folder, read_only
 from orbit_lite.storage.files import sync_directory
+from orbit_lite.storage.membership import begun_anew, last_term, latest_configuration
 from orbit_lite.storage.raft_log import create_store
 from orbit_lite.storage.rows import dump_command, dump_snapshot, load_command, load_snapshot
 
@@ -78,6 +78,12 @@ class StoreReport:
     peers: Mapping[NodeId, str]
     file_bytes: Mapping[str, int]
 
+    @property
+    def undecided(self) -> range:
+        """Indices of entries that the store does not know to be committed."""
+        covered = 0 if self.snapshot is None else self.snapshot.index
+        return range(max(covered, min(self.hard_state.commit, self.last_index)) + 1, self.last_index + 1)
+
 
 def describe(directory: str | os.PathLike[str]) -> StoreReport:
     """Check the store in a directory, and say what it holds; nothing in it is changed.
@@ -102,10 +108,10 @@ def describe(directory: str | os.PathLike[str]) -> StoreReport:
         hard_state=stored.hard_state,
         first_index=state.base + 1,
         last_index=state.last,
-        last_term=_last_term(stored.snapshot, stored.entries),
+        last_term=last_term(stored.snapshot, stored.entries),
         snapshot=stored.snapshot,
         incoming=stored.incoming,
-        configuration=_latest(stored.snapshot, stored.entries),
+        configuration=latest_configuration(stored.snapshot, stored.entries),
         peers=state.peers,
         file_bytes=sizes,
     )
@@ -159,18 +165,10 @@ def import_snapshot(
     Raises StoreCorrupt for a damaged backup; ConfigurationError when there is a store already, or when `configuration`
     has no voter; StoreLocked, StoreFailed. Nothing is made then.
     """
-    if not configuration.voters:
-        raise ConfigurationError(f"configuration of {configuration.cluster_id!r}: it has no voter")
     path = Path(file)
     with _opened(path) as source:
         report, entries, begin = _read(path, source)
-        term, index = report.term + 1, report.through + 1
-        enforced = LogEntry(term, index, configuration_command(configuration))
-        stored = Stored(
-            HardState(term, None, index),
-            None if report.snapshot is None else replace(report.snapshot, configuration=configuration),
-            (*map(_without_membership, entries), enforced),
-        )
+        stored = begun_anew(Stored(HardState(report.term), report.snapshot, tuple(entries)), configuration)
         source.seek(begin)
         create_store(Path(directory), stored, _pieces(source, 0 if report.snapshot is None else report.snapshot.size))
     return report
@@ -264,23 +262,6 @@ def _pieces(source: BinaryIO, size: int) -> Iterator[bytes]:
 
 def _report(term: int, meta: SnapshotMeta | None, entries: list[LogEntry]) -> BackupReport:
     through = entries[-1].index if entries else 0 if meta is None else meta.index
-    return BackupReport(term, through, _last_term(meta, entries), meta, len(entries), _latest(meta, entries))
-
-
-def _last_term(meta: SnapshotMeta | None, entries: Iterable[LogEntry]) -> int:
-    last = 0 if meta is None else meta.term
-    for entry in entries:
-        last = max(last, entry.term)
-    return last
-
-
-def _latest(meta: SnapshotMeta | None, entries: Iterable[LogEntry]) -> Configuration | None:
-    latest = None if meta is None else meta.configuration
-    for entry in entries:
-        latest = configuration_of(entry) or latest
-    return latest
-
-
-def _without_membership(entry: LogEntry) -> LogEntry:
-    is_membership = isinstance(entry.command, LiteCommand) and entry.command.kind is LiteKind.CONFIG
-    return replace(entry, command=LiteCommand(LiteKind.NOOP, "", 0, b"")) if is_membership else entry
+    return BackupReport(
+        term, through, last_term(meta, entries), meta, len(entries), latest_configuration(meta, entries)
+    )

@@ -345,10 +345,11 @@ class Database:
     def close(self) -> None:
         """Release the files and the lock. Again has no effect."""
         if not self._is_closed:
-            self._close_files()
+            self.close_files()
             self._lock.release()
 
-    def _close_files(self) -> None:
+    def close_files(self) -> None:
+        """As `close`, but the lock stays."""
         self._is_closed = True
         self._mark.close()
         self.connection.close()

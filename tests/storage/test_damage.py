@@ -162,6 +162,7 @@ def test_files_of_an_earlier_moment_are_noticed_one_by_one(tmp_path: Path) -> No
             if behind in (0, 1):  # the process may have ended between the two
                 with SqliteLogStore.open(mixed) as opened:
                     assert opened.load() == there
+                    assert opened._database._mark.number == opened._database.state.number  # before it is believed
             else:
                 with pytest.raises(StoreCorrupt, match=r"were acknowledged|was replaced"):
                     SqliteLogStore.open(mixed)
