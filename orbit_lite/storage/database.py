@@ -28,9 +28,9 @@ store is used: otherwise an entry that this process never synced would be acknow
 
 **A store that is refused is not touched**: it is checked through a read-only connection, because SQLite ends the last
 writable one by moving what is left of the -wal file into the database and deleting the rest. An empty database is not
-even shown to SQLite, which deletes a -wal file beside one. Nor is a page that belongs to two trees found later, when
-writing to one changes the other: the pages' structure is checked here (`quick_check`, 30 ms for 80 MB), and the content
-of rows when it is loaded.
+even shown to SQLite, which deletes a -wal file beside one. How the pages hang together is checked before anything is
+written (`quick_check`, 30 ms for 80 MB), because a page that is in two trees looks well until one of them is written
+to. What the rows hold is checked when they are loaded.
 
 Checkpoints are made here and not by SQLite, which ignores when they fail.
 """

@@ -1,7 +1,7 @@
 """The Raft log in SQLite: what was acknowledged is there after any crash, or opening the store says what is wrong.
 
 database.py has the files and what a write costs, mark.py how a lost end is noticed, contents.py how changed rows are,
-changes.py what a write does, rows.py the form of values.
+changes.py what a write does, rows.py the form of values; backup.py and recovery.py are for operators.
 
 The database keeps its size: pages of entries and pieces that were dropped are used again, so it grows to what was there
 at one time, at most three snapshots (an old, a new, an incoming one) and the log, and not with history.
