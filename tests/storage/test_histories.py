@@ -44,8 +44,8 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(back=st.integers(0, 5), count=st.integers(1, 4), term=st.integers(1, 2**64 - 1), text=st.binary(max_size=9))
     def append(self, back: int, count: int, term: int, text: bytes) -> None:
         stored = self.model.load()
-        lowest = stored.entries[0].index if stored.entries else self.last + 1
-        first = max(lowest, self.last + 1 - back)
+        covered = stored.snapshot.index if stored.snapshot is not None else 0
+        first = max(covered + 1, self.last + 1 - back)  # what a snapshot covers is committed: Raft never replaces it
         new = [entry(index, term, text) for index in range(first, first + count)]
         self.both(lambda store: store.save(hard_state=HardState(term, NodeId("n"), first), entries=new))
 
