@@ -295,7 +295,9 @@ class Server:
         else:
             call.task = task = stream.loop.create_task(self._serve(call, route))
             self._calls[task] = call
-        if parked is None or parked.task.done():
+        if self._closing:  # by this handler, just now: nobody would end another parked task
+            self._parked = None
+        elif parked is None or parked.task.done():
             self._parked = ParkedTask(stream.loop)
         if call.deadline is not None and not call.is_over:
             wheel = self._wheel

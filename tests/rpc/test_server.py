@@ -13,7 +13,7 @@ from betterproto.lib.google.protobuf import StringValue
 from grpclib.const import Cardinality, Handler
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFrame, WindowUpdateFrame
 
-from orbit_lite.errors import AddressableNotFound, ConfigurationError, Executed, IoError, Status
+from orbit_lite.errors import AddressableNotFound, ConfigurationError, Executed, IoError, OrbitError, Status
 from orbit_lite.rpc import (
     Aborted,
     Cancelled,
@@ -756,3 +756,33 @@ async def test_trailers_of_a_request_that_was_refused_are_no_request(serve: Serv
         assert dict(answer.fields)["grpc-status"] == "12"
     assert await served.unary("still there") == "still there"
     assert served.server.connections == 2
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["and returns", "and goes on"])
+async def test_a_handler_may_close_its_own_server(serve: Serve, waits: bool) -> None:
+    """In its first step, which is taken while the request is being read."""
+    calls = 0
+    cleaned_up = False
+
+    async def handler(stream: Any) -> None:
+        nonlocal calls, cleaned_up
+        await stream.recv_message()
+        calls += 1
+        if calls < 5:  # the first ones have a task each, until one is parked and their headers are remembered
+            await stream.send_message(StringValue("later"))
+            return
+        served.server.close()
+        try:
+            if waits:
+                await asyncio.sleep(3600)
+        finally:
+            cleaned_up = True
+
+    served = await serve(handler)
+    for _ in range(4):
+        await served.unary()
+    with pytest.raises(OrbitError):
+        await served.unary()
+    async with asyncio.timeout(5):
+        await served.server.wait_closed()
+    assert cleaned_up
