@@ -15,6 +15,7 @@ import dataclasses
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -115,9 +116,9 @@ class Driver:
         self._turn: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._jobs: set[asyncio.Task[None]] = set()
-        self._later: list[Ready] = []  # handed out while a snapshot is being restored
+        self._later: deque[Ready] = deque()  # to be applied in this order, behind a snapshot that is being restored
         self._is_restoring = False
-        self._is_replacing = False  # a leader's snapshot is taking the place of the store's and the state machine's
+        self._replacing: SnapshotMeta | None = None  # a leader's, taking the place of the store's and the machine's
         self._snapshotting: asyncio.Task[None] | None = None
         self._snapshot_index = 0
         self._known: tuple[Role, NodeId | None, int] = (Role.FOLLOWER, None, 0)
@@ -157,6 +158,8 @@ class Driver:
         if core.configuration.members and theirs != self.cluster_id:
             self._thread.shutdown(wait=False)
             raise ClusterMismatch(f"the store is of cluster {theirs!r}, this node of {self.cluster_id!r}")
+        if self._is_stopped:
+            raise NotLeader(f"{self.node_id} was stopped while it started")
         self._core = core
         self._exchange = Exchange(
             transport,
@@ -411,16 +414,19 @@ class Driver:
         for sent in ready.at_once:
             self._send(sent)
         if ready.install is not None:
-            self._is_replacing = True
+            self._replacing = ready.install
         if ready.must_persist:
             self._spawn(self._persist(ready))
         else:
             self.core.persisted(ready, self._now())
             self._say(ready)
-        if self._is_restoring:
-            self._later.append(ready)
-            return False
-        return self._advance(ready)
+        if ready.restore is None and not self._is_restoring:
+            return self._advance(ready)
+        self._later.append(ready)
+        if not self._is_restoring:
+            self._is_restoring = True
+            self._spawn(self._restore_and_catch_up())
+        return False
 
     def _say(self, ready: Ready) -> None:
         for sent in ready.requests:
@@ -442,19 +448,14 @@ class Driver:
         self.write_seconds += seconds
         self.metrics.wal_fsync.record(seconds)
         if ready.install is not None and not is_intact:
-            self._is_replacing = False
+            self._replacing = None
         if self.is_running:
             self.core.persisted(ready, self._now(), snapshot_intact=is_intact)
             self._say(ready)
             self._wake()
 
     def _advance(self, ready: Ready) -> bool:
-        """Restore, apply, answer reads."""
-        if ready.restore is not None:
-            self._is_restoring = True
-            self._later.append(dataclasses.replace(ready, restore=None))
-            self._spawn(self._restore(ready.restore))
-            return False
+        """Apply, answer reads."""
         for entry in ready.committed:
             self._apply(entry)
         if ready.committed:
@@ -545,8 +546,9 @@ class Driver:
         return exchange is not None and await exchange.set_address(node_id, address)
 
     async def _forget_strangers(self, configuration: Configuration) -> None:
-        """Nodes that left may come back with a new store."""
-        members = {member.node_id for member in configuration.members}
+        """Nodes that left may come back with a new store; this may be a replay, so not those that are members now."""
+        latest = self.core.configuration
+        members = {member.node_id for known in (configuration, latest) for member in known.members}
         for peer in [peer for peer in await self._in_thread(self.store.peers) if peer not in members]:
             await self._in_thread(lambda peer=peer: self.store.remember_peer(peer, None))  # type: ignore[misc]
 
@@ -561,7 +563,7 @@ class Driver:
 
         Written behind that one, ours would take its place, and the log would have a gap.
         """
-        if self._snapshotting is not None or self._is_replacing or self._applier.index == self._snapshot_index:
+        if self._snapshotting is not None or self._replacing is not None or self._applier.index == self._snapshot_index:
             return
         configuration = self.core.configuration_at(self._applier.index)
         meta, data = self._applier.snapshot(configuration)
@@ -586,23 +588,27 @@ class Driver:
         finally:
             self._snapshotting = None
 
+    async def _restore_and_catch_up(self) -> None:
+        """Do what was put off, in its order, until nothing is left: what comes meanwhile is put off, too."""
+        while self._later and self.is_running:
+            ready = self._later.popleft()
+            if ready.restore is not None:
+                await self._restore(ready.restore)
+            self._advance(ready)
+            await asyncio.sleep(0)
+        self._is_restoring = False
+        self._wake()
+
     async def _restore(self, meta: SnapshotMeta) -> None:
-        """Set the state machine to a snapshot, then do what was put off meanwhile."""
+        """Set the state machine to a snapshot."""
         data = await self._in_thread(lambda: self._read_snapshot(meta))
         self._applier.restore(meta, data)
         self.metrics.snapshots_restored += 1
         self._snapshot_index = meta.index
         self._proposals.skipped(meta.index)
-        self._is_restoring = self._is_replacing = False
+        if self._replacing == meta:
+            self._replacing = None
         self._answer_reads()
-        later, self._later = self._later, []
-        for ready in later:
-            if self._is_restoring:
-                self._later.append(ready)
-            else:
-                self._advance(ready)
-                await asyncio.sleep(0)
-        self._wake()
 
     def _read_snapshot(self, meta: SnapshotMeta) -> bytes:
         pieces = []
@@ -620,6 +626,8 @@ class Driver:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._loop is None or self._thread is None:
             raise ConfigurationError(f"consensus of {self.node_id} was not started")
+        if self._is_stopped:  # the thread takes no more work
+            raise NotLeader(f"{self.node_id} has stopped")
         return await self._loop.run_in_executor(self._thread, work)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
