@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import AsyncExitStack
 from typing import Any
 
 from orbit_lite.directory import ReplicatedDirectory
 from orbit_lite.directory.machine import DirectoryMachine
-from orbit_lite.errors import ConfigurationError
+from orbit_lite.errors import ConfigurationError, OrbitError
 from orbit_lite.model import NodeId, NodeInfo
 from orbit_lite.node.config import NodeConfig
 from orbit_lite.raft import RaftConfig, RaftConsensus, StateMachine
@@ -15,6 +17,11 @@ from orbit_lite.services.raft_admin import RaftAdminService
 from orbit_lite.storage import SqliteLogStore
 
 __all__ = ["NodeConsensus"]
+
+_log = logging.getLogger("orbit_lite.node")
+
+#: Seconds that a node which stops waits for another one to lead.
+_HAND_OVER = 1.0
 
 
 class NodeConsensus:
@@ -64,9 +71,25 @@ class NodeConsensus:
         await self.directory.start()
 
     async def stop(self) -> None:
-        """Deregister, hand the leadership over if this node has it, and take no part any more."""
-        if self.directory is not None:
-            await self.directory.stop()
-        await self.consensus.stop()
-        await self.transport.close()
-        self.store.close()
+        """Deregister, hand the leadership over if this node has it, and take no part any more.
+
+        Each step is taken whatever becomes of the others: the store, above all, is closed.
+        """
+        async with AsyncExitStack() as steps:  # the last one first
+            steps.callback(self.store.close)
+            steps.push_async_callback(self.transport.close)
+            steps.push_async_callback(self.consensus.stop)
+            steps.push_async_callback(self._hand_over)
+            if self.directory is not None:
+                steps.push_async_callback(self.directory.stop)
+
+    async def _hand_over(self) -> None:
+        """So that the others need not wait for an election timeout. They can do without."""
+        if not self.consensus.is_leader() or len(self.consensus.get_cluster_nodes()) == 1:
+            return
+        try:
+            leader = await self.consensus.transfer_leadership(timeout=_HAND_OVER)
+        except OrbitError as error:
+            _log.info("node %s could not hand the leadership over: %s", self.consensus.node_id, error)
+        else:
+            _log.info("node %s handed the leadership over to %s", self.consensus.node_id, leader)

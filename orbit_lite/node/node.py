@@ -18,6 +18,7 @@ import socket
 import string
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -361,21 +362,22 @@ class OrbitNode:
         if self._draining is not None:
             self._draining.cancel()
             await asyncio.gather(self._draining, return_exceptions=True)
-        if was_active:
-            self._tell_membership()
-            await self._announcer.announce_now(_FAREWELL)
-        await self._announcer.close()
-        self.health.close()
-        await self._connections.drain(0.0)
-        await self.actors.close()
-        await self.peers.close()
-        if self._consensus is not None:
-            await self._consensus.stop()
-        if self.server is not None:
-            self.server.close()
-            await self.server.wait_closed()
-        await self.sender.close()
-        await self.pool.close()
+        async with AsyncExitStack() as steps:  # the last one first, and each whatever becomes of the others
+            steps.push_async_callback(self.pool.close)
+            steps.push_async_callback(self.sender.close)
+            if self.server is not None:
+                steps.push_async_callback(self.server.wait_closed)
+                steps.callback(self.server.close)
+            if self._consensus is not None:
+                steps.push_async_callback(self._consensus.stop)
+            steps.push_async_callback(self.peers.close)
+            steps.push_async_callback(self.actors.close)
+            steps.push_async_callback(self._connections.drain, 0.0)
+            steps.callback(self.health.close)
+            steps.push_async_callback(self._announcer.close)
+            if was_active:
+                self._tell_membership()
+                await self._announcer.announce_now(_FAREWELL)
         self._stop_requested.set()
         _log.info("node %s stopped", self.node_id, extra={"node": str(self.node_id)})
 

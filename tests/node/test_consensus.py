@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orbit_lite.directory import ReplicatedDirectory
 from orbit_lite.errors import ConfigurationError, OrbitError
 from orbit_lite.model import NodeId
 from orbit_lite.node import NodeConfig, OrbitNode
@@ -125,6 +126,16 @@ async def test_operators_transfer_add_snapshot_and_remove(cluster: Cluster) -> N
     assert (await cluster.report(other)).role == "leader"
 
 
+async def test_a_leader_that_stops_hands_the_leadership_over(cluster: Cluster) -> None:
+    first = next(iter(cluster.nodes.values()))
+    await first.consensus.propose(b"x")
+    before = first.consensus.get_leader()
+    assert before is not None
+    await cluster.nodes[before].stop()
+    leaders = [node for name, node in cluster.nodes.items() if name != before and node.consensus.is_leader()]
+    assert len(leaders) == 1
+
+
 async def test_a_node_goes_on_from_its_store(cluster: Cluster) -> None:
     nodes = list(cluster.nodes.values())
     await nodes[0].consensus.propose(b"before")
@@ -146,6 +157,20 @@ async def test_what_consensus_needs_is_said(tmp_path: Path) -> None:
         assert node.directory is None
         with pytest.raises(ConfigurationError, match="raft=True"):
             node.consensus  # noqa: B018
+
+
+async def test_the_store_is_closed_whatever_goes_wrong_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_: ReplicatedDirectory) -> None:
+        raise RuntimeError("no farewell")
+
+    config = NodeConfig(node_id=NodeId("n"), bind="127.0.0.1", port=0, data_dir=tmp_path, raft=True)
+    node = OrbitNode(config)
+    await node.start()
+    monkeypatch.setattr(ReplicatedDirectory, "stop", fail)
+    with pytest.raises(RuntimeError, match="no farewell"):
+        await node.stop()
+    monkeypatch.undo()
+    await OrbitNode(config).stop()  # a locked store would be refused
 
 
 async def test_a_second_process_is_kept_out_of_the_store(tmp_path: Path) -> None:
