@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from orbit_lite.errors import InternalError, OrbitError, ParseError
 from orbit_lite.model import LiteCommand, LiteKind, LogEntry
@@ -15,7 +16,7 @@ from orbit_lite.raft.messages import Configuration, SnapshotMeta
 from orbit_lite.raft.ports import StateMachine
 from orbit_lite.raft.sessions import Sessions
 
-__all__ = ["Applier", "checksum"]
+__all__ = ["Applier", "Frozen", "checksum"]
 
 _MAGIC = b"ORBS\x01"
 _SECTION = struct.Struct(">BQ")
@@ -28,6 +29,35 @@ _NOTHING = b""
 def checksum(data: bytes) -> str:
     """As a SnapshotMeta has it."""
     return hashlib.blake2b(data, digest_size=32).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """The state at one index, its parts not all written down yet."""
+
+    index: int
+    term: int
+    configuration: Configuration
+    parts: tuple[tuple[int, bytes | Callable[[], bytes]], ...]
+
+    def thaw(self) -> tuple[SnapshotMeta, bytes]:
+        """The snapshot, and what it covers; in any thread. Raises InternalError when a machine fails."""
+        pieces = [_MAGIC]
+        for number, state in self.parts:
+            data = self._written(state)
+            pieces += (_SECTION.pack(number, len(data)), data)
+        data = b"".join(pieces)
+        return SnapshotMeta(self.index, self.term, self.configuration, len(data), checksum(data)), data
+
+    def _written(self, state: bytes | Callable[[], bytes]) -> bytes:
+        if callable(state):
+            try:
+                state = state()
+            except Exception as error:  # whatever it is, this replica cannot go on
+                raise InternalError(f"the state machine gave no snapshot at {self.index}: {error!r}") from error
+        if not isinstance(state, bytes):
+            raise InternalError(f"the state machine gave {type(state).__name__} as its snapshot, not bytes")
+        return state
 
 
 class Applier:
@@ -84,29 +114,24 @@ class Applier:
 
     # ------------------------------------------------------------ snapshots
 
-    def snapshot(self, configuration: Configuration) -> tuple[SnapshotMeta, bytes]:
-        """The state, and what it covers. configuration: the one in force at `index`.
+    def freeze(self, configuration: Configuration) -> Frozen:
+        """The state of now, to be written down later. configuration: the one in force at `index`.
 
         Raises InternalError when a machine fails.
         """
-        parts = [_MAGIC, *self._section(0, self._sessions.dump())]
-        for kind, machine in sorted(self._machines.items(), key=lambda item: _SECTIONS[item[0]]):
-            parts += self._section(_SECTIONS[kind], self._state_of(machine))
-        data = b"".join(parts)
-        return SnapshotMeta(self.index, self.term, configuration, len(data), checksum(data)), data
+        machines = sorted(self._machines.items(), key=lambda item: _SECTIONS[item[0]])
+        states = [(_SECTIONS[kind], self._state_of(machine)) for kind, machine in machines]
+        return Frozen(self.index, self.term, configuration, ((0, self._sessions.dump()), *states))
 
-    def _state_of(self, machine: StateMachine) -> bytes:
+    def snapshot(self, configuration: Configuration) -> tuple[SnapshotMeta, bytes]:
+        """`freeze` and `thaw` at once."""
+        return self.freeze(configuration).thaw()
+
+    def _state_of(self, machine: StateMachine) -> bytes | Callable[[], bytes]:
         try:
-            state = machine.snapshot()
+            return machine.snapshot()
         except Exception as error:  # whatever it is, this replica cannot go on
             raise InternalError(f"the state machine gave no snapshot at {self.index}: {error!r}") from error
-        if not isinstance(state, bytes):
-            raise InternalError(f"the state machine gave {type(state).__name__} as its snapshot, not bytes")
-        return state
-
-    @staticmethod
-    def _section(number: int, data: bytes) -> tuple[bytes, bytes]:
-        return _SECTION.pack(number, len(data)), data
 
     def restore(self, meta: SnapshotMeta, data: bytes) -> None:
         """Take the state of a snapshot. Raises ParseError for what is none, InternalError for a machine that fails."""

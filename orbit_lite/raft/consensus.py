@@ -68,7 +68,7 @@ class RaftConsensus(Driver):
         """
         if client and seq < 1:
             raise ConfigurationError(f"seq={seq}: a session's proposals count from 1")
-        if not self._applier.handles(kind):
+        if not self._application.applier.handles(kind):
             # In the log it would stop every node that has no machine for it, now and at each start.
             raise ConfigurationError(f"{self.node_id} has no state machine for commands of kind {kind.value}")
         self._check_size(data, client)
@@ -126,7 +126,7 @@ class RaftConsensus(Driver):
 
     async def _decided(self, term: int, index: int, deadline: float) -> bytes:
         """The result of the entry at index, if it is that of `term`."""
-        result = self._proposals.wait(term, index, applied=self._applier.index)
+        result = self._proposals.wait(term, index, applied=self.applied_index)
         try:
             async with asyncio.timeout_at(deadline):
                 return await result
@@ -151,10 +151,8 @@ class RaftConsensus(Driver):
             except OrbitError:
                 if not self.is_running or not await self._pause(deadline):
                     raise
-        if index > self._applier.index:
-            applied: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._reads.append((index, applied))
-            await self._in_time(applied, deadline, f"entry {index} was not applied in time")
+        if index > self.applied_index:
+            await self._in_time(self._application.until(index), deadline, f"entry {index} was not applied in time")
 
     async def _read_index(self, deadline: float) -> int:
         self._check_running()
@@ -276,11 +274,11 @@ class RaftConsensus(Driver):
         """Write the state machine's state down and forget the log before it; None when there is nothing new."""
         self._check_running()
         try:
-            self._begin_snapshot()
+            self._application.begin_snapshot(self.core)
         except InternalError as error:
             self._fail(error)
             raise
-        if (writing := self._snapshotting) is not None:
+        if (writing := self._application.writing) is not None:
             await asyncio.wait([writing])  # whoever gives up here does not end the writing
         self._check_running()
         return self.core.snapshot

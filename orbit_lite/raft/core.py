@@ -56,6 +56,7 @@ from orbit_lite.raft.messages import (
     TimeoutNowRequest,
     TimeoutNowResponse,
 )
+from orbit_lite.raft.progress import ProgressState
 from orbit_lite.raft.state import RaftState
 from orbit_lite.raft.status import FollowerStatus, RaftStatus
 
@@ -101,6 +102,16 @@ class RaftCore(RaftState):
     def configuration_at(self, index: int) -> Configuration:
         """The configuration in force at an index from the latest snapshot's to last_index: what a snapshot must say."""
         return self.log.configuration_at(index)
+
+    @property
+    def is_sending_snapshot(self) -> bool:
+        """Whether a follower that is there is being brought up by a snapshot, which a newer one would make useless."""
+        leadership = self.leadership
+        heard = self.now - self.config.election_timeout_max
+        return leadership is not None and any(
+            progress.state is ProgressState.SNAPSHOT and progress.last_contact >= heard
+            for progress in leadership.progress.values()
+        )
 
     def status(self) -> RaftStatus:
         leadership = self.leadership

@@ -15,13 +15,13 @@ import dataclasses
 import logging
 import random
 import time
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from orbit_lite.errors import ConfigurationError, InternalError, OrbitError, ParseError, Status
 from orbit_lite.model import LiteCommand, LiteKind, LogEntry, NodeId, RaftCommand
+from orbit_lite.raft.application import Application
 from orbit_lite.raft.applier import Applier
 from orbit_lite.raft.config import RaftConfig
 from orbit_lite.raft.core import RaftCore
@@ -29,7 +29,6 @@ from orbit_lite.raft.errors import (
     ClusterMismatch,
     NotLeader,
     ProposalLost,
-    StoreCorrupt,
     StoreFailed,
     WipedNode,
 )
@@ -43,10 +42,10 @@ from orbit_lite.raft.messages import (
     Request,
     Response,
     Role,
-    SnapshotMeta,
 )
 from orbit_lite.raft.metrics import RaftMetrics, Sample
 from orbit_lite.raft.observers import Observers
+from orbit_lite.raft.peers import Peers
 from orbit_lite.raft.ports import BoundTransport, LiteRaftTransport, LogStore, RaftTransport, StateMachine
 from orbit_lite.raft.proposals import Proposals
 from orbit_lite.raft.status import RaftStatus
@@ -57,10 +56,6 @@ _log = logging.getLogger("orbit_lite.raft")
 
 T = TypeVar("T")
 
-#: Entries applied before others in the loop get a turn.
-_BURST = 256
-#: Bytes of a snapshot handed to the store at a time.
-_PIECE = 1024 * 1024
 #: Seconds that `stop` waits for a write that does not end.
 _STOP_GRACE = 5.0
 
@@ -101,28 +96,18 @@ class Driver:
         self._founders = {node_id: "", **addresses}
         self._is_joining = join
         machines = {LiteKind.DATA: state_machine, LiteKind.DIRECTORY: directory}
-        self._applier = Applier(
-            {kind: machine for kind, machine in machines.items() if machine is not None},
-            max_sessions=self.config.max_sessions,
-        )
         self._observers = Observers()
         self._proposals = Proposals()
         self._asked: set[asyncio.Future[int | None]] = set()  # reads whose index the core has not told yet
-        self._reads: list[tuple[int, asyncio.Future[None]]] = []
         self._core: RaftCore | None = None
         self._exchange: Exchange | None = None
+        self._peers: Peers | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._jobs: set[asyncio.Task[None]] = set()
-        self._later: deque[Ready] = deque()  # to be applied in this order, behind a snapshot that is being restored
-        self._is_restoring = False
-        self._replacing: SnapshotMeta | None = None  # a leader's, taking the place of the store's and the machine's
-        self._snapshotting: asyncio.Task[None] | None = None
-        self._snapshot_index = 0
         self._known: tuple[Role, NodeId | None, int] = (Role.FOLLOWER, None, 0)
-        self._configuration: Configuration | None = None
         self._changed: asyncio.Future[None] | None = None
         self._is_stopped = False
         self._stopping: asyncio.Task[None] | None = None
@@ -130,6 +115,20 @@ class Driver:
         self.writes = self.entries_written = 0
         self.write_seconds = 0.0
         self.metrics = RaftMetrics()
+        self._application = Application(
+            Applier(
+                {kind: machine for kind, machine in machines.items() if machine is not None},
+                max_sessions=self.config.max_sessions,
+            ),
+            store,
+            self._proposals,
+            config=self.config,
+            metrics=self.metrics,
+            applied=self._applied,
+            in_thread=self._in_thread,
+            spawn=self._spawn,
+            wake=self._wake,
+        )
 
     # ------------------------------------------------------------ life
 
@@ -161,6 +160,7 @@ class Driver:
         if self._is_stopped:
             raise NotLeader(f"{self.node_id} was stopped while it started")
         self._core = core
+        self._peers = Peers(self.node_id, transport, self.store, in_thread=self._in_thread, spawn=self._spawn)
         self._exchange = Exchange(
             transport,
             self._in_thread,
@@ -171,8 +171,7 @@ class Driver:
         )
         self._observers.start()
         for node_id, address in self._founders.items():
-            if address and node_id != self.node_id and not await self._set_address(node_id, address):
-                break
+            await self._peers.locate(node_id, address)
         self._wake()
 
     async def stop(self) -> None:
@@ -204,6 +203,7 @@ class Driver:
                 _log.error("node %s: the store's last write does not end", self.node_id)
 
     def _quiet(self) -> None:
+        self._application.end()
         for handle in (self._turn, self._timer):
             if handle is not None:
                 handle.cancel()
@@ -229,11 +229,10 @@ class Driver:
         """Tell everybody who waits."""
         self._proposals.fail_all(failure or ProposalLost(f"{self.node_id} stops"))
         error = failure or NotLeader(f"{self.node_id} stops")
-        reads: list[asyncio.Future[Any]] = [*self._asked, *(applied for _, applied in self._reads)]
-        for waiting in reads:
-            if not waiting.done():
-                waiting.set_exception(error)
-        self._reads.clear()
+        for asked in self._asked:
+            if not asked.done():
+                asked.set_exception(error)
+        self._application.give_up(error)
         if self._exchange is not None:
             self._exchange.give_up(error)
         self._signal()
@@ -262,7 +261,7 @@ class Driver:
     @property
     def applied_index(self) -> int:
         """Index of the last entry that the state machine has seen."""
-        return self._applier.index
+        return self._application.applier.index
 
     @property
     def pending_proposals(self) -> int:
@@ -353,7 +352,7 @@ class Driver:
         if self.failure is not None:
             raise NotLeader(f"{self.node_id} takes no part any more: {self.failure}")
         for command in commands:
-            if type(command) is not LiteCommand or not self._applier.handles(command.kind):
+            if type(command) is not LiteCommand or not self._application.applier.handles(command.kind):
                 raise ParseError(f"{self.node_id} takes no {type(command).__name__} like this from another node")
         self._check_running()
         position = self.core.propose(commands, self._now(), timestamp_ms=unix_ms())
@@ -365,14 +364,12 @@ class Driver:
 
         Of two that come at once the first stays: `store.peers` says which one it was.
         """
-
-        def remember() -> None:
-            if node_id not in self.store.peers():
-                self.store.remember_peer(node_id, store_id)
-
         self._check_running()
+        peers = self._peers
+        if peers is None:
+            raise ConfigurationError(f"consensus of {self.node_id} was not started")
         try:
-            await self._in_thread(remember)
+            await peers.remember(node_id, store_id)
         except OrbitError as error:
             self._fail(error)
             raise
@@ -405,8 +402,8 @@ class Driver:
             self._fail(error)
             return
         self._observe()
-        if core.configuration is not self._configuration:
-            self._spread_addresses(core.configuration)
+        if self._peers is not None:
+            self._peers.follow(core.configuration)
         self._arm()
 
     def _do(self, ready: Ready) -> bool:
@@ -414,19 +411,13 @@ class Driver:
         for sent in ready.at_once:
             self._send(sent)
         if ready.install is not None:
-            self._replacing = ready.install
+            self._application.replacing(ready.install)
         if ready.must_persist:
             self._spawn(self._persist(ready))
         else:
             self.core.persisted(ready, self._now())
             self._say(ready)
-        if ready.restore is None and not self._is_restoring:
-            return self._advance(ready)
-        self._later.append(ready)
-        if not self._is_restoring:
-            self._is_restoring = True
-            self._spawn(self._restore_and_catch_up())
-        return False
+        return self._application.take(ready, self.core)
 
     def _say(self, ready: Ready) -> None:
         for sent in ready.requests:
@@ -448,42 +439,18 @@ class Driver:
         self.write_seconds += seconds
         self.metrics.wal_fsync.record(seconds)
         if ready.install is not None and not is_intact:
-            self._replacing = None
+            self._application.kept()
         if self.is_running:
             self.core.persisted(ready, self._now(), snapshot_intact=is_intact)
             self._say(ready)
             self._wake()
 
-    def _advance(self, ready: Ready) -> bool:
-        """Apply, answer reads."""
-        for entry in ready.committed:
-            self._apply(entry)
-        if ready.committed:
-            self._answer_reads()
-            self._snapshot_if_due()
-        for state in ready.reads:
-            asked: Any = state.token
-            if not asked.done():
-                asked.set_result(state.index)
-        return len(ready.committed) >= _BURST
-
-    def _apply(self, entry: LogEntry) -> None:
-        result = self._applier.apply(entry)
-        self._proposals.applied(entry.term, entry.index, result)
+    def _applied(self, entry: LogEntry) -> None:
         if type(entry.command) is LiteCommand and entry.command.kind is LiteKind.CONFIG:
-            self._spawn(self._forget_strangers(self.core.configuration_at(entry.index)))
-
-    def _answer_reads(self) -> None:
-        index = self._applier.index
-        if not self._reads:
-            return
-        waiting = []
-        for wanted, applied in self._reads:
-            if wanted > index:
-                waiting.append((wanted, applied))
-            elif not applied.done():
-                applied.set_result(None)
-        self._reads = waiting
+            # It may be replayed: who joined later is no stranger.
+            configurations = self.core.configuration_at(entry.index), self.core.configuration
+            if self._peers is not None:
+                self._spawn(self._peers.forget_strangers(*configurations))
 
     def _arm(self) -> None:
         """See to it that the core's next deadline is kept."""
@@ -526,100 +493,6 @@ class Driver:
             self._fail(error)
             return
         self._wake()
-
-    # ------------------------------------------------------------ addresses
-
-    def _spread_addresses(self, configuration: Configuration) -> None:
-        """A configuration came into force: the transport learns where its members are."""
-        before, self._configuration = self._configuration, configuration
-        old = {member.node_id: member.address for member in before.members} if before is not None else {}
-        now = {member.node_id: member.address for member in configuration.members}
-        for node_id, address in now.items():
-            if address and address != old.get(node_id) and node_id != self.node_id:
-                self._spawn(self._set_address_later(node_id, address))
-
-    async def _set_address_later(self, node_id: NodeId, address: str) -> None:
-        await self._set_address(node_id, address)
-
-    async def _set_address(self, node_id: NodeId, address: str) -> bool:
-        exchange = self._exchange
-        return exchange is not None and await exchange.set_address(node_id, address)
-
-    async def _forget_strangers(self, configuration: Configuration) -> None:
-        """Nodes that left may come back with a new store; this may be a replay, so not those that are members now."""
-        latest = self.core.configuration
-        members = {member.node_id for known in (configuration, latest) for member in known.members}
-        for peer in [peer for peer in await self._in_thread(self.store.peers) if peer not in members]:
-            await self._in_thread(lambda peer=peer: self.store.remember_peer(peer, None))  # type: ignore[misc]
-
-    # ------------------------------------------------------------ snapshots
-
-    def _snapshot_if_due(self) -> None:
-        if self._applier.index - self._snapshot_index >= self.config.snapshot_entries:
-            self._begin_snapshot()
-
-    def _begin_snapshot(self) -> None:
-        """Take a snapshot, unless there is nothing new, one is being written, or a leader's is being installed.
-
-        Written behind that one, ours would take its place, and the log would have a gap.
-        """
-        if self._snapshotting is not None or self._replacing is not None or self._applier.index == self._snapshot_index:
-            return
-        configuration = self.core.configuration_at(self._applier.index)
-        meta, data = self._applier.snapshot(configuration)
-        self._snapshot_index = meta.index
-        self._snapshotting = self._spawn(self._write_snapshot(meta, data))
-
-    async def _write_snapshot(self, meta: SnapshotMeta, data: bytes) -> None:
-        view = memoryview(data)
-        first_index = self.core.first_index_after(meta)
-
-        def pieces() -> Iterable[bytes]:
-            for at in range(0, max(1, len(data)), _PIECE):
-                yield bytes(view[at : at + _PIECE])
-
-        began = time.perf_counter()
-        try:
-            await self._in_thread(lambda: self.store.write_snapshot(meta, pieces(), first_index=first_index))
-            self.metrics.snapshot_save.record(time.perf_counter() - began)
-            if self.is_running:
-                self.core.compacted(meta)
-                self._wake()
-        finally:
-            self._snapshotting = None
-
-    async def _restore_and_catch_up(self) -> None:
-        """Do what was put off, in its order, until nothing is left: what comes meanwhile is put off, too."""
-        while self._later and self.is_running:
-            ready = self._later.popleft()
-            if ready.restore is not None:
-                await self._restore(ready.restore)
-            self._advance(ready)
-            await asyncio.sleep(0)
-        self._is_restoring = False
-        self._wake()
-
-    async def _restore(self, meta: SnapshotMeta) -> None:
-        """Set the state machine to a snapshot."""
-        data = await self._in_thread(lambda: self._read_snapshot(meta))
-        self._applier.restore(meta, data)
-        self.metrics.snapshots_restored += 1
-        self._snapshot_index = meta.index
-        self._proposals.skipped(meta.index)
-        if self._replacing == meta:
-            self._replacing = None
-        self._answer_reads()
-
-    def _read_snapshot(self, meta: SnapshotMeta) -> bytes:
-        pieces = []
-        at = 0
-        while at < meta.size:
-            piece = self.store.read_snapshot(meta, at, _PIECE)
-            if not piece:
-                raise StoreCorrupt(f"the snapshot at {meta.index} ends after {at} of {meta.size} bytes")
-            pieces.append(piece)
-            at += len(piece)
-        return b"".join(pieces)
 
     # ------------------------------------------------------------ tasks and threads
 

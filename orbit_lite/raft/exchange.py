@@ -235,12 +235,3 @@ class Exchange:
 
         if waiting:
             self.send(Outgoing(leader, ReadIndexRequest(term, self._node_id)), answered)
-
-    # ------------------------------------------------------------ addresses
-
-    async def set_address(self, node_id: NodeId, address: str) -> bool:
-        """Tell the transport where a node is; False: it does not want to know."""
-        if self._lite is None:
-            return False
-        await self._lite.update_node_address(node_id, address)
-        return True

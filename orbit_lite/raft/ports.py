@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from orbit_lite.model import (
@@ -43,8 +43,12 @@ class StateMachine(Protocol):
         """
         ...
 
-    def snapshot(self) -> bytes:
-        """The whole state (Raft §7)."""
+    def snapshot(self) -> bytes | Callable[[], bytes]:
+        """The whole state (Raft §7).
+
+        When that is large: a function that writes down the state of this moment. It is called in another thread, while
+        entries are applied, so it needs a copy (of a dict's references, say), not the state itself.
+        """
         ...
 
     def restore(self, data: bytes) -> None:

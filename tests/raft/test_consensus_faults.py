@@ -426,6 +426,28 @@ async def test_a_follower_far_behind_gets_a_snapshot_and_restarts_from_it(lab: L
     assert await lab.check() == [*expected, b"last"]
 
 
+@in_virtual_time
+async def test_a_leader_that_is_busy_lets_a_follower_finish_its_snapshot(lab: Lab) -> None:
+    """Else it would begin anew with each snapshot that the leader takes meanwhile, and never catch up."""
+    leader = await lab.start()
+    follower = lab.followers()[0]
+    lab.network.isolate(follower.node_id)
+    for number in range(100):
+        await leader.propose(b"%064d" % number)
+    lab.network.heal()
+    proposals = 0
+    while not follower.metrics.snapshots_restored:  # it takes as long as about fifty proposals
+        await leader.propose(b"more")
+        proposals += 1
+        assert proposals < 7 * CONFIG.snapshot_entries
+    for _ in range(CONFIG.snapshot_entries):
+        await leader.propose(b"and more")
+    await lab.check()
+    stored = lab.stores[leader.node_id].load().snapshot
+    assert stored is not None
+    assert stored.index > 100 + CONFIG.snapshot_entries, "it takes none any more"
+
+
 def snapshot_of(lines: int, term: int = 1) -> tuple[Any, bytes]:
     """A leader's snapshot that covers so many lines."""
     ledger = Ledger()

@@ -162,7 +162,8 @@ class Replica:
 
     def snapshot(self) -> bytes:
         sessions = {client: [seq, result.hex()] for client, (seq, result) in sorted(self.sessions.items())}
-        return json.dumps(sessions).encode() + b"\n" + self.machine.snapshot()
+        state = self.machine.snapshot()
+        return json.dumps(sessions).encode() + b"\n" + (state() if callable(state) else state)
 
     def restore(self, data: bytes) -> None:
         sessions, _, rest = data.partition(b"\n")
