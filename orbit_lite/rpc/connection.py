@@ -18,6 +18,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
+from weakref import WeakKeyDictionary
 
 from orbit_lite.errors import quote
 from orbit_lite.http2 import events
@@ -32,6 +33,7 @@ from orbit_lite.rpc.metadata import Headers
 from orbit_lite.rpc.stream import ConnectionEnded, Stream
 from orbit_lite.rpc.timers import Expiry
 from orbit_lite.rpc.waiting import Backlog, Places
+from orbit_lite.rpc.wakeup import Wakeup, fire_all
 
 __all__ = ["Connection", "ConnectionSettings"]
 
@@ -44,6 +46,22 @@ TOO_MANY_PINGS = b"too_many_pings"
 RETIREMENT = 0.5
 #: Messages after which what was collected is sent.
 BATCH = 8
+#: Bytes that are read at once.
+READ_SIZE = 256 * 1024
+
+_read_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
+
+
+def _read_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
+    """Where all connections of a loop read into: what came is copied out before the next one reads.
+
+    A plain `asyncio.Protocol` is given new bytes, made READ_SIZE long and cut down: the C library asks the system for
+    so large a piece and gives it back each time, three system calls and a page fault, more than the read itself takes.
+    """
+    buffer = _read_buffers.get(loop)
+    if buffer is None:
+        buffer = _read_buffers[loop] = memoryview(bytearray(READ_SIZE))
+    return buffer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +76,7 @@ class ConnectionSettings:
     stall_timeout: float | None = 30.0  # how long a sender waits for a peer that makes no room
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One connection. Public state: `peer`, `is_open`, `is_paused`, `goaway`, `streams` that have an owner."""
 
     def __init__(
@@ -83,7 +101,9 @@ class Connection(asyncio.Protocol):
         self._on_end = on_end
         self._transport: asyncio.Transport | None = None
         self.is_paused = False
+        self._buffer = _read_buffer(self.loop)
         self._reading = False
+        self._woken: list[Wakeup] = []
         self._turn: asyncio.Handle | None = None
         self._has_flushed = False
         self._unsent = 0
@@ -170,12 +190,15 @@ class Connection(asyncio.Protocol):
                 give_up=lambda reason: self._end(reason, abort=True),
             )
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         now = self._last_received = self.loop.time()
         if self._keep_alive is not None:
             self._keep_alive.heard(now)
         if self.ended is None:
-            self._receive(data, now)
+            self._receive(bytes(self._buffer[:nbytes]), now)
 
     def _receive(self, data: bytes, now: float) -> None:
         """Let the protocol read, and tell the streams. What it leaves for later keeps further reads waiting."""
@@ -187,6 +210,7 @@ class Connection(asyncio.Protocol):
             log.exception("defect while reading from %s", self.peer)
             self._end("internal error while reading", ErrorCode.INTERNAL_ERROR)
         finally:
+            self._go_on()
             self._reading = False
         if self.h2.has_output:
             self.flush()
@@ -196,6 +220,21 @@ class Connection(asyncio.Protocol):
                 self._more = self.loop.call_soon(self._receive_more)
         elif self._timer is None and self.h2.is_waiting:
             self._watch()
+
+    def wake(self, waiters: list[Wakeup]) -> None:
+        """Let tasks go on that wait for what has changed: when all that was read has been looked at, or soon."""
+        if self._reading:
+            self._woken += waiters
+        else:
+            for waiter in waiters:
+                waiter.fire_soon()
+
+    def _go_on(self) -> None:
+        """Let the tasks go on for which something was read; what they send is still collected, if they are several."""
+        if self._woken:
+            woken, self._woken = self._woken, []
+            self._reading = len(woken) > 1
+            fire_all(woken, self.loop)
 
     def _receive_more(self) -> None:
         self._more = None

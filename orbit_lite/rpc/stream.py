@@ -20,6 +20,7 @@ from orbit_lite.rpc.compression import STEP, decompress
 from orbit_lite.rpc.context import Peer
 from orbit_lite.rpc.framing import whole_message
 from orbit_lite.rpc.metadata import Headers
+from orbit_lite.rpc.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from orbit_lite.rpc.connection import Connection
@@ -98,7 +99,7 @@ class Stream:
     def __init__(self, connection: Connection, h2: Http2Stream) -> None:
         self._connection = connection
         self._data: list[tuple[bytes, int]] = []
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: list[Wakeup] = []
         self._has_body = False
         self._send_ended = False
         self._burst = 0
@@ -175,10 +176,8 @@ class Stream:
                 self.on_failure()
 
     def _wake(self) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters.clear()
+        self._connection.wake(self._waiters)
+        self._waiters = []
 
     # ---------------------------------------------------------------- used by the owner
 
@@ -383,11 +382,11 @@ class Stream:
         if not self.h2.can_send:  # reset, of which we are about to be told
             raise StreamReset(ErrorCode.CANCEL, by_peer=True)
 
-    def change(self) -> asyncio.Future[None]:
+    def change(self) -> Wakeup:
         """To be awaited: ends with the next change. For an owner that gives the stream up when it is cancelled."""
-        waiter = self._connection.loop.create_future()
+        waiter = Wakeup(self._connection.loop)
         if self.failure is not None:
-            waiter.set_result(None)
+            waiter.fire_soon()
         else:
             self._waiters.append(waiter)
         return waiter
@@ -396,7 +395,7 @@ class Stream:
         """Until something changes. Raises what ended the stream."""
         if self.failure is not None:
             raise self.failure
-        waiter = self._connection.loop.create_future()
+        waiter = Wakeup(self._connection.loop)
         self._waiters.append(waiter)
         try:
             await waiter

@@ -55,6 +55,7 @@ SHELLS = {
     "orbit_lite.rpc.timers",
     "orbit_lite.rpc.unary",
     "orbit_lite.rpc.waiting",
+    "orbit_lite.rpc.wakeup",
     "orbit_lite.rpc.workers",
 }
 

@@ -27,13 +27,27 @@ PATH = "/test.Echo/Call"
 # ---------------------------------------------------------------- in memory
 
 
+def give(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
+    """Let a protocol read something, as a transport does."""
+    while data:
+        buffer = memoryview(protocol.get_buffer(len(data)))
+        piece, data = data[: len(buffer)], data[len(buffer) :]
+        buffer[: len(piece)] = piece
+        protocol.buffer_updated(len(piece))
+
+
+@pytest.fixture(name="give")
+def giving() -> Callable[[asyncio.BufferedProtocol, bytes], None]:
+    return give
+
+
 class MemoryTransport(asyncio.Transport):
     """Hands written bytes to the other end at the loop's next turn. `capacity` full: pauses the writer."""
 
     def __init__(self) -> None:
         super().__init__()
         self.written = bytearray()
-        self.protocol: asyncio.Protocol | None = None
+        self.protocol: asyncio.BufferedProtocol | None = None
         self.other: MemoryTransport | None = None
         self.is_held = False
         self.closed = False
@@ -52,7 +66,7 @@ class MemoryTransport(asyncio.Transport):
         """Let the other end receive what is under way."""
         data, self._queue = bytes(self._queue), bytearray()
         if data and self.other is not None and self.other.protocol is not None and not self.other.closed:
-            self.other.protocol.data_received(data)
+            give(self.other.protocol, data)
 
     def is_closing(self) -> bool:
         return self.closed

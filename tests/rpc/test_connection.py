@@ -21,6 +21,7 @@ REQUEST: Headers = ((":method", "POST"), (":scheme", "http"), (":path", "/s/M"))
 HEAD: Headers = ((":status", "200"),)
 
 MakePair = Callable[..., Awaitable["Pair"]]
+Give = Callable[[asyncio.BufferedProtocol, bytes], None]
 
 
 def request() -> Headers:
@@ -108,13 +109,13 @@ async def test_nobody_overtakes_those_who_wait(pair: MakePair) -> None:
     newcomer.close()
 
 
-async def test_a_peer_that_asks_and_does_not_read_is_dropped(pair: MakePair) -> None:
+async def test_a_peer_that_asks_and_does_not_read_is_dropped(pair: MakePair, give: Give) -> None:
     joined = await pair(server_options={"ping_interval": None})
     joined.to_client.is_held = True
     joined.server.pause_writing()
     ping = b"\0\0\x08\x06\0\0\0\0\0" + b"\0" * 8
     for _ in range(600):
-        joined.server.data_received(ping * 1000)
+        give(joined.server, ping * 1000)
         if joined.server.ended is not None:
             break
     assert joined.server.ended is not None
@@ -204,11 +205,11 @@ async def test_used_up_stream_ids_end_the_connection_gently(pair: MakePair) -> N
     assert not joined.client.is_open
 
 
-async def test_a_peer_that_breaks_the_protocol_is_told_and_all_streams_end(pair: MakePair) -> None:
+async def test_a_peer_that_breaks_the_protocol_is_told_and_all_streams_end(pair: MakePair, give: Give) -> None:
     joined = await pair()
     ours = await joined.client.open_stream(request)
     await joined.settle()
-    joined.server.data_received(b"\0\0\1\0\0\0\0\0\0x")  # DATA on stream 0 (RFC 9113 §6.1)
+    give(joined.server, b"\0\0\1\0\0\0\0\0\0x")  # DATA on stream 0 (RFC 9113 §6.1)
     await joined.settle()
     assert isinstance(joined.accepted[0].failure, ConnectionEnded)
     assert "broke the HTTP/2 protocol" in joined.accepted[0].failure.reason
@@ -235,21 +236,21 @@ async def test_a_defect_of_ours_ends_one_connection_and_is_logged(
     assert joined.server.has_closed
 
 
-async def test_unknown_frames_settings_and_priorities_are_ignored(pair: MakePair) -> None:
+async def test_unknown_frames_settings_and_priorities_are_ignored(pair: MakePair, give: Give) -> None:
     joined = await pair()
     unknown_frame = b"\0\0\3\xfa\0\0\0\0\0abc"
     unknown_setting = b"\0\0\6\4\0\0\0\0\0\xff\xff\0\0\0\1"
     priority = b"\0\0\5\2\0\0\0\0\x09\0\0\0\0\x10"
-    joined.server.data_received(unknown_frame + unknown_setting + priority)
+    give(joined.server, unknown_frame + unknown_setting + priority)
     await joined.client.open_stream(request)
     await joined.settle()
     assert len(joined.accepted) == 1
 
 
-async def test_an_http_1_server_is_recognised(pair: MakePair) -> None:
+async def test_an_http_1_server_is_recognised(pair: MakePair, give: Give) -> None:
     joined = await pair()
     fresh = type(joined.client)(joined.client.settings)
-    fresh.data_received(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+    give(fresh, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
     fresh.connection_lost(None)
     with pytest.raises(ConnectionEnded):
         await fresh.wait_ready()
