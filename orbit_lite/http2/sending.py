@@ -51,6 +51,8 @@ class SendingSide:
         self._is_blocked = False  # a user waits for the connection's window
         self._answers = 0  # acknowledgements in the output
         self._out = bytearray()
+        self._joinable = 0  # the stream of which `_out` ends with a DATA frame that may grow …
+        self._frame_at = self._frame_end = 0  # … and where that begins and ends
         self._start()
 
     def _start(self) -> None:
@@ -84,7 +86,7 @@ class SendingSide:
     def take_output(self) -> bytearray:
         """What is to be sent now; the caller's to keep."""
         out, self._out = self._out, bytearray()
-        self._answers = 0
+        self._answers = self._joinable = 0
         return out
 
     # ---------------------------------------------------------------- sending
@@ -168,8 +170,18 @@ class SendingSide:
         largest = self.peer.max_frame_size
         out = self._out
         if size <= largest:
-            out += HEAD.pack(size << 8, END_STREAM if end else 0, stream.id)
+            at = len(out)
+            if (
+                self._joinable == stream.id
+                and self._frame_end == at
+                and (whole := at - self._frame_at - 9 + size) <= largest
+            ):  # messages of one turn share a frame: a frame costs both ends more than a small message
+                HEAD.pack_into(out, self._frame_at, whole << 8, END_STREAM if end else 0, stream.id)
+            else:
+                self._joinable, self._frame_at = stream.id, at
+                out += HEAD.pack(size << 8, END_STREAM if end else 0, stream.id)
             out += data
+            self._frame_end = len(out)
             self._budgets.sent_data(1)
         else:
             view = memoryview(data)

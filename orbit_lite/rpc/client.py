@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 from functools import cached_property
 from types import TracebackType
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from orbit_lite.errors import ConnectError, ConnectionLost, Executed, InternalError, OrbitError, Status
 from orbit_lite.rpc.call import Outcome, encoding_of, read_outcome, read_response
@@ -24,7 +24,7 @@ from orbit_lite.rpc.errors import Cancelled, DeadlineExceeded, Internal, rpc_err
 from orbit_lite.rpc.framing import MessageReader, frame_message
 from orbit_lite.rpc.interceptors import Interceptor
 from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike, as_metadata
-from orbit_lite.rpc.method import Method, decoder
+from orbit_lite.rpc.method import Method, decoder, encoder
 from orbit_lite.rpc.redial import backoff
 from orbit_lite.rpc.status import ErrorCode, status_of_reset
 from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset, unpack
@@ -68,6 +68,25 @@ class Caller(Protocol):
 def undecodable(error: OrbitError) -> Internal:
     """What is said of a reply that is no message of its type."""
     return Internal(f"the reply cannot be decoded: {error.message}", executed=Executed.YES)
+
+
+class _Translation:
+    """See ClientCall._translated. A class, since a generator costs three times as much, for each message."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: ClientCall[Any, Any]) -> None:
+        self._call = call
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OrbitError | StreamReset | ConnectionEnded):
+            call = self._call
+            call._fail(error)  # a part of the call
+            if error is not call._failure:
+                call._raise_if_failed()
 
 
 class ClientCall(Generic[Q, R]):
@@ -159,6 +178,23 @@ class ClientCall(Generic[Q, R]):
             if self._send_at_once(framed):
                 return
         self._watch_sender()
+        if end or not self._send_next(framed):
+            await self._send_in_turn(framed, end=end)
+
+    async def send_all(self, messages: AsyncIterable[Q] | Iterable[Q]) -> None:
+        """Send each message as it comes, then end the request stream: `send_message` for all of them, and `end`."""
+        self._watch_sender()
+        if isinstance(messages, AsyncIterable):
+            async for message in messages:
+                framed = self._frame(message)
+                if not self._send_next(framed):
+                    await self._send_in_turn(framed, end=False)
+        else:
+            for message in messages:
+                await self.send_message(message)
+        await self.end()
+
+    async def _send_in_turn(self, framed: bytes, *, end: bool) -> None:
         async with self._sending:
             if self._ended:
                 raise InternalError("message sent after the end of the request", method=self.method.path)
@@ -187,6 +223,21 @@ class ClientCall(Generic[Q, R]):
         self.peer = stream.peer
         return True
 
+    def _send_next(self, framed: bytes) -> bool:
+        """Send a further message of a request stream, if nothing makes it wait and nothing about it is unusual."""
+        stream = self._stream
+        if stream is None or self._ended or self._failure is not None or not self.method.client_streaming:
+            return False
+        if self._sending.locked() or stream.is_turn_over():
+            return False
+        try:
+            if not stream.send_at_once(framed):
+                return False
+        except (StreamReset, ConnectionEnded):
+            return False
+        self._sent += 1
+        return True
+
     async def end(self) -> None:
         """No message follows. Nothing happens when that has been said."""
         self._watch_sender()
@@ -199,10 +250,15 @@ class ClientCall(Generic[Q, R]):
                     self._ended = True
                     await self._send(b"", end=True)
 
+    @cached_property
+    def _framing(self) -> tuple[Callable[[object], bytes], int, bool]:
+        """How messages become bytes: their encoder, the size limit, whether they are compressed."""
+        return encoder(self.method.request_type), self._caller.max_message_size, self._caller.packed
+
     def _frame(self, message: Q) -> bytes:
+        encode, max_size, packed = self._framing
         try:
-            caller = self._caller
-            return frame_message(self.method.encode_request(message), caller.max_message_size, packed=caller.packed)
+            return frame_message(encode(message), max_size, packed=packed)
         except OrbitError as error:
             if self._sent:  # this message was not sent, but others were
                 error.executed = Executed.MAYBE
@@ -386,6 +442,18 @@ class ClientCall(Generic[Q, R]):
         return self
 
     async def __anext__(self) -> R:
+        if self.initial_metadata is not None and self._failure is None and self.method.server_streaming:
+            # Most messages are here before they are asked for: no coroutines for these.
+            stream, reader = self._stream, self._reader
+            if stream is not None and stream.is_turn_over():
+                await stream.share()
+            try:
+                if (ready := reader.next()) is not None:
+                    self._received += 1
+                    return self._read(await unpack(ready, self._caller.max_message_size) if reader.is_packed else ready)
+            except OrbitError as error:
+                self._fail(error)
+                raise
         message = await self.recv_message()
         if message is None:
             raise StopAsyncIteration
@@ -505,16 +573,9 @@ class ClientCall(Generic[Q, R]):
         if self._failure is not None:
             raise self._failure
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self) -> _Translation:
         """Foreign exceptions leave the block as the call's error; a broken response ends the call."""
-        try:
-            yield
-        except (OrbitError, StreamReset, ConnectionEnded) as error:
-            self._fail(error)
-            if error is self._failure:
-                raise
-            self._raise_if_failed()
+        return _Translation(self)
 
     def _fail(self, error: Exception) -> None:
         if self._failure is None:

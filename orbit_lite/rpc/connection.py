@@ -30,7 +30,7 @@ from orbit_lite.http2.streams import Stream as Http2Stream
 from orbit_lite.rpc.context import Peer
 from orbit_lite.rpc.keepalive import KeepAlive
 from orbit_lite.rpc.metadata import Headers
-from orbit_lite.rpc.stream import ConnectionEnded, Stream
+from orbit_lite.rpc.stream import CALL, ConnectionEnded, Stream
 from orbit_lite.rpc.timers import Expiry
 from orbit_lite.rpc.waiting import Backlog, Places
 from orbit_lite.rpc.wakeup import Wakeup, fire_all
@@ -44,8 +44,8 @@ BACKLOG_LIMIT = 4 << 20
 TOO_MANY_PINGS = b"too_many_pings"
 #: Seconds between the two GOAWAYs of a retirement: longer than a round trip, so that no stream crosses the second.
 RETIREMENT = 0.5
-#: Messages after which what was collected is sent.
-BATCH = 8
+#: What was collected is sent when the weights of its parts reach this.
+BATCH = 32
 #: Bytes that are read at once.
 READ_SIZE = 256 * 1024
 
@@ -286,17 +286,17 @@ class Connection(asyncio.BufferedProtocol):
         elif self.h2.output_size > OUTPUT_LIMIT:
             self._end("the peer does not read what it asked for", abort=True)
 
-    def sent(self) -> None:
+    def sent(self, weight: int = CALL) -> None:
         """A call has put something into the output."""
         if self._reading:  # the rest is flushed when all that was read has been answered
-            self._unsent += 1
+            self._unsent += weight
             if self._unsent >= BATCH:
                 self.flush()
             return
         if self._turn is None:
             self._turn = self.loop.call_soon(self._end_turn)
             self._has_flushed = False
-        self._unsent += 1
+        self._unsent += weight
         if self._unsent >= BATCH or (not self._has_flushed and len(self.streams) <= 1):
             self._has_flushed = True
             self.flush()

@@ -46,18 +46,30 @@ class MessageReader:
     encoding: as grpc-encoding has it. Of a message that is compressed `next` gives what was sent, and sets `is_packed`.
     """
 
-    __slots__ = ("_buffer", "_encoding", "_max_size", "_size", "is_packed")
+    __slots__ = ("_at", "_data", "_encoding", "_held", "_max_size", "_pieces", "_wanted", "is_packed")
 
     def __init__(self, max_size: int, encoding: str = IDENTITY) -> None:
         self._encoding = encoding
         self.is_packed = False
-        self._buffer = bytearray()
         self._max_size = max_size
-        self._size: int | None = None  # of the message whose prefix has been read
+        self._data = b""  # what was fed, from _at on …
+        self._at = 0
+        self._pieces: list[bytes] = []  # … or, while a message is incomplete, what there is of it,
+        self._held = 0  # its size
+        self._wanted = 0  # and the message's, with its prefix
 
     def feed(self, data: bytes) -> None:
         """Add received bytes. Call `next` until it gives None before feeding more, so that limits hold."""
-        self._buffer += data
+        if self._pieces:
+            self._pieces.append(data)
+            self._held += len(data)
+            if self._held < self._wanted:
+                return
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+        elif self._at < len(self._data):
+            data = self._data[self._at :] + data
+        self._data, self._at = data, 0
 
     def next(self) -> bytes | None:
         """The next complete message, None while it is incomplete.
@@ -65,32 +77,40 @@ class MessageReader:
         Raises ResourceExhausted when its declared length is over the limit, Internal when it claims to be compressed
         though no encoding was agreed upon. Nothing can be read after that.
         """
-        if self._size is None:
-            if len(self._buffer) < _PREFIX.size:
-                return None
-            flag, size = _PREFIX.unpack_from(self._buffer)
-            if flag > 1 or (flag and self._encoding == IDENTITY):
-                problem = (
-                    "is compressed though no encoding was agreed upon" if flag == 1 else f"has the flag {flag:#04x}"
-                )
-                raise Internal(f"received message {problem}")
-            if size > self._max_size:
-                raise ResourceExhausted(
-                    f"received message of {size} bytes is larger than the limit of {self._max_size} bytes",
-                    retryable=False,
-                )
-            self._size = size
-            self.is_packed = bool(flag)
-            del self._buffer[: _PREFIX.size]
-        if len(self._buffer) < self._size:
+        data, at = self._data, self._at
+        left = len(data) - at
+        if left < _PREFIX.size:
             return None
-        message = bytes(self._buffer[: self._size])
-        del self._buffer[: self._size]
-        self._size = None
+        flag, size = _PREFIX.unpack_from(data, at)
+        if flag or size > self._max_size:
+            self._check(flag, size)
+        begin = at + _PREFIX.size
+        end = begin + size
+        if end > len(data):
+            self._pieces.append(data[at:] if at else data)
+            self._held, self._wanted = left, _PREFIX.size + size
+            self._data, self._at = b"", 0
+            return None
+        self._at = end
+        self.is_packed = flag == 1
+        message: bytes = data[begin:end]
         return message
+
+    def _check(self, flag: int, size: int) -> None:
+        if flag > 1 or (flag and self._encoding == IDENTITY):
+            problem = "is compressed though no encoding was agreed upon" if flag == 1 else f"has the flag {flag:#04x}"
+            raise Internal(f"received message {problem}")
+        if size > self._max_size:
+            raise ResourceExhausted(
+                f"received message of {size} bytes is larger than the limit of {self._max_size} bytes",
+                retryable=False,
+            )
 
     def end(self) -> None:
         """The byte stream is over. Raises Internal when it stopped inside a message."""
-        if self._size is not None or self._buffer:
-            wanted = "its prefix" if self._size is None else f"{self._size} bytes"
-            raise Internal(f"stream ended inside a message: {len(self._buffer)} bytes of {wanted} received")
+        if self._pieces:
+            there, wanted = self._held - _PREFIX.size, f"{self._wanted - _PREFIX.size} bytes"
+        else:
+            there, wanted = len(self._data) - self._at, "its prefix"
+        if self._pieces or there:
+            raise Internal(f"stream ended inside a message: {there} bytes of {wanted} received")

@@ -158,6 +158,13 @@ class ServerCall(Generic[Q, R]):
         return self
 
     async def __anext__(self) -> Q:
+        if self.method.client_streaming:  # most messages are here before they are asked for: no coroutines for these
+            stream, reader = self._stream, self._reader
+            if stream.is_turn_over():
+                await stream.share()
+            if (ready := reader.next()) is not None:
+                self._received += 1
+                return self._read(await unpack(ready, self._max_size) if reader.is_packed else ready)
         message = await self.recv_message()
         if message is None:
             raise StopAsyncIteration
@@ -179,12 +186,22 @@ class ServerCall(Generic[Q, R]):
         Raises ResourceExhausted over the size limit and SerializationError for what cannot be encoded; nothing of the
         message is sent then.
         """
-        if self._stream.is_congested:
-            await self._stream.wait_until_clear()
-        if not (self.method.server_streaming or self._head_sent or self._sent or self.is_over):
-            self._hold(message)
-            return
-        framed = self._frame(message)
+        stream = self._stream
+        if self._head_sent and self.method.server_streaming and stream.has_room and not self._sending.locked():
+            framed = self._frame(message)
+            try:
+                if not stream.is_turn_over() and stream.send_at_once(framed):
+                    self._sent += 1
+                    return
+            except _BROKEN as error:
+                raise self._over() from error
+        else:
+            if stream.is_congested:
+                await stream.wait_until_clear()
+            if not (self.method.server_streaming or self._head_sent or self._sent or self.is_over):
+                self._hold(message)
+                return
+            framed = self._frame(message)
         async with self._sending:
             if self._sent and not self.method.server_streaming:
                 raise Internal("second reply to a unary call")

@@ -31,6 +31,8 @@ __all__ = ["ConnectionEnded", "Stream", "StreamReset", "unpack"]
 #: others get a turn.
 SLICE = 64 * 1024
 BURST = 32
+#: What a call's messages and a stream's message weigh among what a connection collects before it is sent.
+CALL, MESSAGE = 4, 1
 #: DATA smaller than the first number is added to what waits already, if that is smaller than the second. A piece costs
 #: more than a hundred bytes beside its content, which flow control does not count.
 _SMALL = 256
@@ -253,10 +255,14 @@ class Stream:
                 self._connection.give_back(self.h2, size)
         return message
 
+    def is_turn_over(self) -> bool:
+        """To be asked for each message: if so, `share` before the next one."""
+        self._burst += 1
+        return self._burst >= BURST
+
     async def share(self) -> None:
         """To be called for each message: a loop over messages that are all there must not keep everybody waiting."""
-        self._burst += 1
-        if self._burst >= BURST:
+        if self.is_turn_over():
             self._burst = 0
             await asyncio.sleep(0)
 
@@ -278,20 +284,34 @@ class Stream:
         connection.sent()
         return True
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a small message could be sent without waiting."""
+        connection = self._connection
+        return self.h2.send_window > 0 and connection.h2.send_window > 0 and not connection.is_paused
+
+    def send_at_once(self, data: bytes, *, end: bool = False) -> bool:
+        """Send bytes as DATA, if nothing makes them wait; False: nothing was sent. Raises what ended the stream."""
+        h2, connection = self.h2, self._connection
+        if self.failure is not None or self._send_ended or self.receive_ended or not h2.can_send:
+            self._raise_if_closed()
+        size, engine = len(data), connection.h2
+        if size and (size > SLICE or connection.is_paused or size > h2.send_window or size > engine.send_window):
+            return False
+        self._send_ended = end
+        engine.send_data(h2, data, end=end)
+        connection.sent(MESSAGE)
+        return True
+
     async def send_data(self, data: bytes, *, end: bool = False) -> None:
         """Send bytes as DATA frames, as the peer's windows allow; end: nothing follows.
 
         One caller at a time. When it is cancelled between two frames the rest cannot be made up for: the stream is
         reset. Raises what ended the stream.
         """
-        connection, h2 = self._connection, self.h2
-        self._raise_if_closed()
-        size = len(data)
-        if size <= SLICE and (not size or connection.room(h2) >= size):
-            self._send_ended = end
-            connection.h2.send_data(h2, data, end=end)
-            connection.sent()
+        if self.send_at_once(data, end=end):
             return
+        connection, h2, size = self._connection, self.h2, len(data)
         view = memoryview(data)
         sent = since_turn = 0
         connection.hold(size)
