@@ -159,6 +159,28 @@ async def _add(node_id: NodeId, address: str, endpoint: str, timeout: float, *, 
     return 0
 
 
+@raft.command(short_help="Let a learner vote.")
+@click.argument("node")
+@endpoint_option
+@timeout_option
+@json_option
+def promote(*, node: str, endpoint: str, timeout: float, as_json: bool) -> int:
+    """Make the learner NODE a voter, as soon as it has caught up."""
+    return run(_promote(NodeId.parse(node), endpoint, timeout, as_json=as_json))
+
+
+async def _promote(node_id: NodeId, endpoint: str, timeout: float, *, as_json: bool) -> int:
+    from orbit_lite.services import RaftAdminClient
+
+    async with connected(endpoint, timeout) as channel:
+        await RaftAdminClient(channel).promote(node_id, timeout=timeout)
+    if as_json:
+        print_json({"node": str(node_id), "voter": True})
+    else:
+        print(f"{node_id} is a voter")
+    return 0
+
+
 @raft.command(short_help="Remove a node from the cluster.")
 @click.argument("node")
 @endpoint_option
