@@ -40,7 +40,10 @@ _HINTS: tuple[tuple[type[OrbitError], str], ...] = (
     (NodeNotFound, "`orbit-lite nodes` lists the members that this node knows"),
     (DrainingError, "the node is shutting down; --endpoint names another"),
     (OverloadedError, "nothing was executed; try again later"),
-    (AuthenticationError, "unless configured otherwise, a node is drained, and its cluster changed, from its own host only"),
+    (
+        AuthenticationError,
+        "unless configured otherwise, this may be asked for from the node's own host only",
+    ),
     (ConfigurationError, "`orbit-lite config` prints every setting and where it comes from"),
     (InternalError, "this is a defect of orbit-lite; please report it with the command that led to it"),
 )
@@ -49,7 +52,6 @@ _HINTS_BY_CODE = {
     "ORB-3001": "ask the leader that it names; `orbit-lite nodes` lists where each node is",
     "ORB-3006": "--cluster-id (cluster.id) names the cluster that the node is of",
     "ORB-3007": "`orbit-lite raft remove` it, asked of the leader; then it may be added again",
-    "ORB-3008": "restore the file or directory, or let the node begin anew: docs/raft.md, When things go wrong",
     "ORB-3010": "stop the node first; it is the one that has the store open",
 }
 _HINTS_BY_STATUS = {
