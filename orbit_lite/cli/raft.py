@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from orbit_lite.cli import stores
 from orbit_lite.cli.options import connected, endpoint_option, json_option, run, timeout_option
 from orbit_lite.cli.output import print_json, print_pairs, print_table
 from orbit_lite.model import Json, NodeId
@@ -20,7 +22,8 @@ __all__ = ["raft"]
 def raft() -> None:
     """See a cluster's consensus, and change who is in it.
 
-    All but `status` and `snapshot` are asked of the leader; another node says who that is.
+    `transfer`, `add`, `promote` and `remove` are asked of the leader; another node says who that is. `inspect`,
+    `restore` and `recover` work on the files of a node that does not run.
     """
 
 
@@ -203,13 +206,25 @@ async def _remove(node_id: NodeId, endpoint: str, timeout: float, *, as_json: bo
     return 0
 
 
-@raft.command(short_help="Let a node write a snapshot.")
+@raft.command(short_help="Let a node write a snapshot, or take a backup.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a backup there.")
+@click.option("--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="Of this node at rest, with --out.")
+@click.option("--all", "everything", is_flag=True, help="With --data-dir: what is not known to be committed, too.")
 @endpoint_option
 @timeout_option
 @json_option
-def snapshot(*, endpoint: str, timeout: float, as_json: bool) -> int:
-    """Let a node write its state down and forget the log before it."""
-    return run(_snapshot(endpoint, timeout, as_json=as_json))
+def snapshot(
+    *, out: Path | None, data_dir: Path | None, everything: bool, endpoint: str, timeout: float, as_json: bool
+) -> int:
+    """Let a node write its state down and forget the log before it.
+
+    With --out and --data-dir: copy what the store of a node at rest holds into a file, for `restore`.
+    """
+    if out is None and data_dir is None and not everything:
+        return run(_snapshot(endpoint, timeout, as_json=as_json))
+    if out is None or data_dir is None:
+        raise click.UsageError("a backup needs --out FILE and --data-dir DIR", click.get_current_context())
+    return stores.backup(data_dir, out, everything=everything, as_json=as_json)
 
 
 async def _snapshot(endpoint: str, timeout: float, *, as_json: bool) -> int:
@@ -222,3 +237,7 @@ async def _snapshot(endpoint: str, timeout: float, *, as_json: bool) -> int:
     else:
         print(f"snapshot up to {index}, {size} bytes")
     return 0
+
+
+for _verb in (stores.inspect, stores.restore, stores.recover):
+    raft.add_command(_verb)
