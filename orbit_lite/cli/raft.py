@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 from orbit_lite.cli import stores
 from orbit_lite.cli.options import connected, endpoint_option, json_option, run, timeout_option
 from orbit_lite.cli.output import print_json, print_pairs, print_table
+from orbit_lite.errors import IoError, OrbitError
 from orbit_lite.model import Json, NodeId
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ def _document(report: RaftReport) -> Json:
             }
             for member in report.members
         ],
+        "metrics": dict(report.metrics),
     }
 
 
@@ -207,9 +210,11 @@ async def _remove(node_id: NodeId, endpoint: str, timeout: float, *, as_json: bo
 
 
 @raft.command(short_help="Let a node write a snapshot, or take a backup.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a backup there.")
-@click.option("--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="Of this node at rest, with --out.")
-@click.option("--all", "everything", is_flag=True, help="With --data-dir: what is not known to be committed, too.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Take a backup into this file instead.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="Take it from the store of a node at rest."
+)
+@click.option("--all", "everything", is_flag=True, help="With --data-dir: take what is not known to be committed, too.")
 @endpoint_option
 @timeout_option
 @json_option
@@ -218,12 +223,16 @@ def snapshot(
 ) -> int:
     """Let a node write its state down and forget the log before it.
 
-    With --out and --data-dir: copy what the store of a node at rest holds into a file, for `restore`.
+    With --out: copy all that the node has applied into a file, for `restore`. The leader has applied all that was
+    acknowledged, another node may be a little behind. A node that does not run is named by --data-dir.
     """
-    if out is None and data_dir is None and not everything:
+    if (out is None and data_dir is not None) or (data_dir is None and everything):
+        missing = "--out FILE" if out is None else "--data-dir DIR"
+        raise click.UsageError(f"this needs {missing}, too", click.get_current_context())
+    if out is None:
         return run(_snapshot(endpoint, timeout, as_json=as_json))
-    if out is None or data_dir is None:
-        raise click.UsageError("a backup needs --out FILE and --data-dir DIR", click.get_current_context())
+    if data_dir is None:
+        return run(_backup(out, endpoint, timeout, as_json=as_json))
     return stores.backup(data_dir, out, everything=everything, as_json=as_json)
 
 
@@ -236,6 +245,27 @@ async def _snapshot(endpoint: str, timeout: float, *, as_json: bool) -> int:
         print_json({"index": index, "bytes": size})
     else:
         print(f"snapshot up to {index}, {size} bytes")
+    return 0
+
+
+async def _backup(out: Path, endpoint: str, timeout: float, *, as_json: bool) -> int:
+    from orbit_lite.services import RaftAdminClient
+    from orbit_lite.storage import read_backup
+    from orbit_lite.storage.files import replacing
+
+    try:
+        async with connected(endpoint, timeout) as channel:
+            with replacing(out) as file:
+                async with aclosing(RaftAdminClient(channel).backup(timeout=timeout)) as pieces:
+                    async for piece in pieces:
+                        file.write(piece)
+                file.flush()
+                report = read_backup(file.name)
+    except OSError as error:
+        if isinstance(error, OrbitError):
+            raise
+        raise IoError(f"{out}: {error.strerror or error}") from error
+    stores.print_backup(report, out, as_json=as_json)
     return 0
 
 

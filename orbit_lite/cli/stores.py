@@ -175,10 +175,10 @@ def print_backup(report: BackupReport, file: Path, *, left_out: range = range(0)
             }
         )
         return
-    covered = f"a snapshot up to {snapshot.index} and " if snapshot else ""
+    covered = f"a snapshot up to {snapshot.index}, and " if snapshot else ""
     pairs: list[tuple[str, object]] = [
         ("backup", f"{file}, {file.stat().st_size} bytes"),
-        ("through", f"entry {report.through} of term {report.last_term}: {covered}{report.entries} entries"),
+        ("through", f"entry {report.through} of term {report.last_term}: {covered}entries: {report.entries}"),
         ("cluster", "unknown" if configuration is None else configuration.cluster_id),
         ("members", _names(configuration.members if configuration else ())),
     ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 from orbit_lite.directory import ReplicatedDirectory
 from orbit_lite.directory.machine import DirectoryMachine
 from orbit_lite.errors import ConfigurationError, OrbitError
 from orbit_lite.model import NodeId, NodeInfo
+from orbit_lite.node.backup import backup
 from orbit_lite.node.config import NodeConfig, raft_directory
 from orbit_lite.raft import RaftConfig, RaftConsensus, StateMachine
 from orbit_lite.services import GrpcRaftTransport, raft_services
@@ -56,7 +58,9 @@ class NodeConsensus:
 
     def services(self) -> list[Any]:
         """What the node's server serves for peers and operators."""
-        admin = RaftAdminService(self.consensus, allow_remote=self._config.allow_remote_drain)
+        admin = RaftAdminService(
+            self.consensus, allow_remote=self._config.allow_remote_drain, backup=partial(backup, self.consensus)
+        )
         return [*raft_services(self.consensus), admin]
 
     async def start(self, info: NodeInfo, incarnation: int) -> None:
