@@ -80,6 +80,7 @@ class Problem:
         message = str(error)
         if isinstance(error, AddressableNotFound | NodeNotFound | LeaseExpired):  # their messages are names only
             message = error.prefix + message
+        message = " ".join(message.split("\n"))  # SQLite's findings have lines
         return cls(message, hint, error.orb_code, error.code.name, error.executed.value)
 
     @classmethod

@@ -166,7 +166,7 @@ def print_backup(report: BackupReport, file: Path, *, left_out: range = range(0)
                 "file": str(file),
                 "bytes": file.stat().st_size,
                 "through": report.through,
-                "term": report.last_term,
+                "last_term": report.last_term,
                 "snapshot_index": 0 if snapshot is None else snapshot.index,
                 "entries": report.entries,
                 "left_out": _span(left_out),
@@ -175,17 +175,17 @@ def print_backup(report: BackupReport, file: Path, *, left_out: range = range(0)
             }
         )
         return
-    covered = f"a snapshot up to {snapshot.index}, and " if snapshot else ""
+    entries = f"{report.entries} {'entry' if report.entries == 1 else 'entries'}"
     pairs: list[tuple[str, object]] = [
         ("backup", f"{file}, {file.stat().st_size} bytes"),
-        ("through", f"entry {report.through} of term {report.last_term}: {covered}entries: {report.entries}"),
+        ("through", f"entry {report.through} of term {report.last_term}"),
+        ("holds", f"a snapshot up to {snapshot.index}, and {entries}" if snapshot else entries),
         ("cluster", "unknown" if configuration is None else configuration.cluster_id),
         ("members", _names(configuration.members if configuration else ())),
     ]
     if left_out:
-        pairs.append(
-            ("left out", f"entries {left_out[0]}..{left_out[-1]}, not known to be committed; --all takes them")
-        )
+        which = f"entries {left_out[0]}..{left_out[-1]}" if len(left_out) > 1 else f"entry {left_out[0]}"
+        pairs.append(("left out", f"{which}, not known to be committed; --all takes them"))
     print_pairs(pairs)
 
 
@@ -239,7 +239,7 @@ def _restore(file: Path, said: dict[str, object], *, as_json: bool) -> int:
                 "store": str(folder),
                 "node": str(config.node_id),
                 "through": report.through,
-                "term": report.last_term,
+                "last_term": report.last_term,
                 "cluster_id": configuration.cluster_id,
                 "members": _members_document(configuration),
                 "former_cluster_id": None if former is None else former.cluster_id,
