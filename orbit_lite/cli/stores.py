@@ -113,6 +113,7 @@ def _print(report: StoreReport, folder: Path) -> None:
         ("cluster", "unknown" if configuration is None else configuration.cluster_id),
         ("term", f"{state.term}, vote for {state.vote or 'nobody'}"),
         ("log", f"{log}, known to be committed up to {state.commit}"),
+        ("last", f"entry {report.last_index} of term {report.last_term}" if report.last_index else "nothing"),
         ("snapshot", f"up to {snapshot.index}, {snapshot.size} bytes" if snapshot else "none"),
     ]
     if report.incoming is not None:
@@ -290,6 +291,7 @@ def recover(*, data_dir: Path, node_id: str, cluster_id: str | None, unsafe: boo
 
 
 def _recover(folder: Path, node_id: NodeId, cluster_id: str | None, *, is_confirmed: bool, as_json: bool) -> int:
+    from orbit_lite.node import load_config
     from orbit_lite.raft import Configuration, Member
     from orbit_lite.storage import describe, recover_unsafe
 
@@ -299,6 +301,7 @@ def _recover(folder: Path, node_id: NodeId, cluster_id: str | None, *, is_confir
         raise ConfigurationError(f"{node_id} is no member of the store's cluster: {_names(former.members)}")
     # Part of the store's id: should two nodes of one cluster be recovered, they must not take each other for peers.
     name = cluster_id or f"{former.cluster_id if former else 'default'}-{found.store_id[:6]}"
+    load_config(environ={}, overrides={"cluster_id": name}, search=())  # or no node could be started with it
     alone = Configuration(name, (Member(node_id),))
     plan = recover_unsafe(folder, alone)
     if not as_json:
