@@ -59,6 +59,7 @@ def test_a_store_is_shown_with_what_it_does_not_know_to_be_committed(orbit: Orbi
         "cluster   old",
         "term      3, vote for (default:n2)",
         "log       1..5, known to be committed up to 3",
+        "last      entry 5 of term 3",
     ):
         assert line in told.out.splitlines()
     assert content(data_dir) == before
@@ -209,9 +210,11 @@ def test_on_a_terminal_it_asks(
 def test_the_new_cluster_has_an_id_of_its_own(orbit: Orbit, data_dir: Path) -> None:
     store_id = describe(data_dir / "raft").store_id
     recover = ("raft", "recover", "--unsafe", "--yes", "--data-dir", data_dir, "--node-id", "n1", "--json")
-    told = orbit(*recover, "--cluster-id", "old")
-    assert told.status == 1
-    assert "it must be a new one" in told.err
+    for name, message in (("old", "it must be a new one"), ("é", "must be printable ASCII")):
+        told = orbit(*recover, "--cluster-id", name)
+        assert told.status == 1
+        assert message in json.loads(told.err)["error"]["message"]
+    assert describe(data_dir / "raft").configuration == OLD
     document = orbit(*recover).document
     assert document["done"] is True
     assert document["cluster_id"] == f"old-{store_id[:6]}"
