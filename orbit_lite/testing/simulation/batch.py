@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from orbit_lite.raft import StateMachine
+from orbit_lite.testing.simulation.adversary import ATTACKS
 from orbit_lite.testing.simulation.config import SimulationConfig
 from orbit_lite.testing.simulation.faults import KINDS
 from orbit_lite.testing.simulation.machine import KeyValueMachine, Workload
@@ -20,12 +21,12 @@ __all__ = ["EFFECTS", "Summary", "explain", "run_seed", "run_seeds"]
 
 #: What faults bring about besides themselves; a batch in which one never happened has not tested it.
 EFFECTS = (
+    *ATTACKS,
     *(f"crash {point}" for point in ("before a write", "during a write", "after a write", "between sends")),
     "crash before applying",
     "crash after applying",
     "write lost",
     "write kept",
-    "write in part",
     "write torn",
     "slow write",
     "message cut off",

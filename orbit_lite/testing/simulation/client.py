@@ -66,6 +66,8 @@ class SimulatedClient:
         self.command: bytes | None = None
         self.seq = 0
         self.floor = 0
+        #: It begins nothing new before this time.
+        self.quiet_until = 0.0
         self._random = world.stream(f"client {name}")
         self._number = 0
         self._start = 0.0
@@ -76,9 +78,11 @@ class SimulatedClient:
 
     def begin(self) -> None:
         """Start the next operation."""
+        if self.world.now < self.quiet_until:
+            self.world.after(self.quiet_until - self.world.now, self.begin)
+            return
         self._number += 1
-        self.operation = self.workload.draw(self.name, self._number, self._random)
-        self.command = self.workload.command(self.operation)
+        self.operation, self.command = self._draw()
         if self.command is not None:
             self.seq += 1
         self.floor = self.acknowledged()
@@ -88,6 +92,11 @@ class SimulatedClient:
         if self.command is None and self._random.random() < 0.4:
             self._choose(None)  # followers read, too
         self._try()
+
+    def _draw(self) -> tuple[Any, bytes | None]:
+        """An operation, and the command for it; None for a read."""
+        operation = self.workload.draw(self.name, self._number, self._random)
+        return operation, self.workload.command(operation)
 
     def _choose(self, leader: NodeId | None) -> None:
         """The leader that a node named, also one that joined later; else any node that the client was told of."""

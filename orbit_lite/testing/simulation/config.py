@@ -21,6 +21,7 @@ class SimulationConfig:
     raft: RaftConfig | None = None  # None: drawn for each seed, with tiny limits so that snapshots happen all the time
     faults: frozenset[str] = frozenset(KINDS)  # kinds that may happen; empty for a calm run
     fault_interval: float = 0.7  # between two actions, on average; each seed takes a multiple of it
+    adversary: float = 0.5  # share of the runs that have one, see adversary.py
     rpc_timeout: float = 1.0  # until a request without answer is given up
     recovery: float = 20.0  # until a write must be acknowledged once faults ended, in longest election timeouts
 
@@ -30,5 +31,7 @@ class SimulationConfig:
         for name in ("steps", "clients", "fault_interval", "rpc_timeout", "recovery"):
             if (value := getattr(self, name)) <= 0:
                 raise ConfigurationError(f"{name}={value}: must be above 0")
+        if not 0 <= self.adversary <= 1:
+            raise ConfigurationError(f"adversary={self.adversary}: must be in [0, 1]")
         if self.spares < 0:
             raise ConfigurationError(f"spares={self.spares}: must not be negative")

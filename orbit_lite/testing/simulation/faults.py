@@ -194,6 +194,10 @@ class Faults:
         name = [node.node_id.key for node in self.nodes]
         return f"{' '.join(f'{name[a]}→{name[b]}' for a, b in sorted(cut))} for {span:.2f} s"
 
+    def cut(self, is_cut: Callable[[int, int], bool], span: float) -> None:
+        """Cut the links between the nodes of these numbers, for `span` seconds."""
+        self._cut_between(is_cut, 0.0, span)
+
     def _heal(self, cut: frozenset[Link]) -> None:
         if cut in self._cuts:
             self._cuts.remove(cut)
@@ -349,6 +353,7 @@ class Faults:
         self._cuts.clear()
         self.network.cut.clear()
         self.network.weather = Weather()
+        self.network.tardy.clear()
         for link in list(self.network.held):
             self.network.release(link)
         for node in self.nodes:

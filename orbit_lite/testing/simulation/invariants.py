@@ -45,6 +45,7 @@ __all__ = ["RULES", "Invariants"]
 #: What can be broken, and what it says.
 RULES = {
     "election safety": "a term has at most one leader, over the whole run (Raft §5.2)",
+    "elected by a majority": "a leader has the votes of a majority for its term, on their disks (Raft §5.2)",
     "leader append-only": "a leader never overwrites or deletes its entries (Raft §5.3)",
     "log matching": "entries of equal index and term are equal, and so is all before them (Raft §5.3)",
     "consistent suffix": "a follower deletes only what conflicts with its leader's log (Raft §5.3)",
@@ -71,6 +72,12 @@ RULES = {
 }
 
 _UNKNOWN = -1  # a term that only a snapshot knew
+
+
+def _voted(voter: SimulatedNode, candidate: SimulatedNode, term: int) -> bool:
+    """Whether the voter's disk, or one that it lost, says so; a later term hides what it voted before."""
+    states = [disk.hard_state for disk in (voter.disk, *voter.former_disks)]
+    return any(state.term > term or (state.term, state.vote) == (term, candidate.node_id) for state in states)
 
 
 class _Mirror:
@@ -267,6 +274,15 @@ class Invariants:
         mirror.leader_of = term
         if self.leaders.setdefault(term, node.node_id) != node.node_id:
             self._fail("election safety", node, f"leads term {term}, as did {self.leaders[term].key}")
+        voters = node.core.configuration.voters
+        voted = [  # itself too: of a vote that is not on its disk yet nobody else hears
+            peer
+            for peer, voter in self._nodes.items()
+            if peer in voters and (voter is node or _voted(voter, node, term))
+        ]
+        if len(voted) * 2 <= len(voters):
+            names = " ".join(sorted(peer.key for peer in voted)) or "nobody"
+            self._fail("elected by a majority", node, f"leads term {term}; of {len(voters)} voters {names} chose it")
         self._complete(node, mirror)
 
     def _complete(self, node: SimulatedNode, mirror: _Mirror) -> None:

@@ -7,6 +7,7 @@ stale messages that a real network holds back. Links are directed, so that a cut
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from orbit_lite.model import AppendEntriesRequest
@@ -74,6 +75,10 @@ class Network:
         self.weather = Weather()
         self.cut: set[Link] = set()
         self.held: dict[Link, list[tuple[Rpc, Outgoing]]] = {}
+        #: Nodes whose responses take so many seconds longer.
+        self.tardy: dict[int, float] = {}
+        #: What becomes of a response on its way.
+        self.answer_as: Callable[[Response], Response] = lambda response: response
         self._random = world.stream("network").random
         self._recent: list[tuple[Rpc, Outgoing]] = []
 
@@ -160,13 +165,15 @@ class Network:
         world, weather, random = self.world, self.weather, self._random
         link = (rpc.target.number, rpc.source.number)
         arrival = world.now + weather.minimum_delay + random() * (weather.maximum_delay - weather.minimum_delay)
+        if self.tardy:
+            arrival += self.tardy.get(rpc.target.number, 0.0)
         if link in self.cut or link in self.held or random() < weather.lost:
             world.coverage["response lost"] += 1
             self._time(rpc)
         elif arrival >= rpc.deadline:
             self._time(rpc)
         else:
-            world.at(arrival, self._arrive, rpc, response)
+            world.at(arrival, self._arrive, rpc, self.answer_as(response))
 
     def _arrive(self, rpc: Rpc, response: Response) -> None:
         source = rpc.source

@@ -11,6 +11,7 @@ from typing import Any
 from orbit_lite.errors import OrbitError
 from orbit_lite.model import NodeId
 from orbit_lite.raft import Configuration, Member, RaftConfig, Role, StateMachine, bootstrap_state
+from orbit_lite.testing.simulation.adversary import Adversary, worst_config
 from orbit_lite.testing.simulation.client import SimulatedClient
 from orbit_lite.testing.simulation.config import SimulationConfig
 from orbit_lite.testing.simulation.disk import SimulatedDisk
@@ -32,7 +33,7 @@ class Plan:
     """Which part of a seed's draws is used. The whole of it is the seed's run; shrinking leaves parts out.
 
     actions: None for all. steps: fault phase ends then. clients: how many take part. calm: the network begins without
-    loss, and every write is fast.
+    loss, and there is no adversary.
     """
 
     steps: int
@@ -90,11 +91,15 @@ class Simulation:
         self.founders = nodes
         self.world = world = World(seed, traced=traced)
         self.raft = config.raft or draw_raft_config(world.stream("raft config"))
+        luck = world.stream("luck").random
+        has_adversary = luck() < config.adversary and bool(config.faults) and not plan.calm
+        if has_adversary and config.raft is None:
+            self.raft = worst_config(self.raft, luck)
         self.network = Network(world, rpc_timeout=config.rpc_timeout)
         self.invariants = Invariants(world)
         self.by_id: dict[NodeId, SimulatedNode] = {}
         self._random = world.stream("cluster")
-        self._is_healing = False
+        self.is_healing = False
         self._ended = False
         self._done: list[Action] = []
         if workload is None:
@@ -132,6 +137,7 @@ class Simulation:
             for number in range(1, plan.clients + 1)
         ]
         self.faults = Faults(self)
+        self.adversary = Adversary(self) if has_adversary else None
 
     # ---------------------------------------------------------------- what faults ask
 
@@ -142,9 +148,9 @@ class Simulation:
 
     def _died(self, node: SimulatedNode) -> None:
         """Somebody restarts the process, sooner or later."""
-        self.world.after(duration(self._random.random()), self._restart, node, node.incarnation)
+        self.world.after(duration(self._random.random()), self.restart, node, node.incarnation)
 
-    def _restart(self, node: SimulatedNode, incarnation: int) -> None:
+    def restart(self, node: SimulatedNode, incarnation: int) -> None:
         if not node.is_up and node.incarnation == incarnation:
             self.world.coverage["restart"] += 1
             node.start()
@@ -176,7 +182,7 @@ class Simulation:
             problem=problem,
             actions=tuple(self._done),
             coverage=dict(sorted(self.world.coverage.items())),
-            calls=sum(len(client.calls) for client in self.clients),
+            calls=sum(len(client.calls) for client in self._everybody()),
             trace=tuple(self.world.trace or ()),
         )
 
@@ -189,6 +195,10 @@ class Simulation:
         for client in self.clients:
             self.world.after(0.5 + self._random.random(), client.begin)
         actions: Iterable[Action] = draw_actions(self) if self.plan.actions is None else self.plan.actions
+        if self.adversary is not None:
+            self.adversary.begin()
+            if self.adversary.is_alone:
+                actions = ()
         self._actions = islice(actions, _MOST_ACTIONS)
         self._next_action()
 
@@ -197,7 +207,7 @@ class Simulation:
             self.world.at(max(action.time, self.world.now), self._act, action)
 
     def _act(self, action: Action) -> None:
-        if not self._is_healing:
+        if not self.is_healing:
             self._done.append(action)
             self.faults.act(action)
             self._next_action()
@@ -215,7 +225,7 @@ class Simulation:
     def _recover(self) -> None:
         """End all faults; a leader, a write, and equal states must follow in time."""
         world, invariants = self.world, self.invariants
-        self._is_healing = True
+        self.is_healing = True
         self.faults.end()
         if self.world.trace is not None:
             self.world.note("fault", "all faults end")
@@ -248,9 +258,12 @@ class Simulation:
                 if states.setdefault(node.applied, state) != state:
                     raise Violation("state machine safety", f"{node.node_id.key} has another state at {node.applied}")
 
+    def _everybody(self) -> list[SimulatedClient]:
+        return [*self.clients, *(self.adversary.clients if self.adversary is not None else ())]
+
     def _check_history(self) -> None:
         history: list[Call[Any]] = []
-        for client in self.clients:
+        for client in self._everybody():
             client.finish()
             history += client.calls
         verdict = check_linearizability(history, self.workload)
