@@ -14,6 +14,7 @@ import ssl as tls
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -255,7 +256,8 @@ class Channel:
         if self._closed:
             raise self._closed_error()
         if self._dialling is None:
-            self._dialling = asyncio.create_task(self._dial(), name=f"dial {self.endpoint}")
+            # In a context of its own: the connection outlives the call that happens to be the first.
+            self._dialling = asyncio.create_task(self._dial(), name=f"dial {self.endpoint}", context=Context())
             self._dialling.add_done_callback(self._dialled)
         dialling = self._dialling
         await asyncio.wait([dialling])  # cancelling this waits no more, but leaves the dial to the others
