@@ -26,7 +26,7 @@ from orbit_lite.http2.events import (
     ResponseReceived,
     StreamReset,
 )
-from orbit_lite.http2.fields import HeaderDecoder, Malformed
+from orbit_lite.http2.fields import HeaderDecoder, HeaderMemory, Malformed
 from orbit_lite.http2.frames import END_HEADERS, END_STREAM, HEAD, PADDED, PRIORITY_FLAG, UINT32
 from orbit_lite.http2.sending import LAST_STREAM_ID
 from orbit_lite.http2.streams import Stream
@@ -48,13 +48,31 @@ _LAST_HEADERS = END_HEADERS | END_STREAM
 
 
 class Connection(ControlSide):
-    """One end of a connection. now: the time. The first output is the preface."""
+    """One end of a connection. now: the time. The first output is the preface.
 
-    def __init__(self, config: Http2Config, *, client: bool, now: float) -> None:
-        super().__init__(config, client=client, now=now)
+    memory: shared with other connections of the same kind, and made for the same limits; None = its own.
+    """
+
+    __slots__ = (
+        "_began",
+        "_block",
+        "_block_flags",
+        "_block_since",
+        "_block_size",
+        "_block_stream",
+        "_decoder",
+        "_frame_since",
+        "_gaps",
+        "_pending",
+        "_waits_for_preface",
+        "has_more",
+    )
+
+    def __init__(self, config: Http2Config, *, client: bool, now: float, memory: HeaderMemory | None = None) -> None:
+        super().__init__(config, client=client, now=now, memory=memory)
         #: `receive` stopped for others' sake; call it again, with b"".
         self.has_more = False
-        self._decoder = HeaderDecoder(config.max_header_list_size, config.max_header_fields)
+        self._decoder = HeaderDecoder(self._memory)
         self._gaps: list[range] = []  # ids that the peer passed over: closed, but never opened (RFC 9113 §5.1.1)
         self._pending = b""
         self._waits_for_preface = not client
