@@ -17,6 +17,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import cast
 from weakref import WeakKeyDictionary
 
@@ -129,11 +130,14 @@ class Connection(asyncio.BufferedProtocol):
         keep_alive: KeepAlive | None = None,
         memory: HeaderMemory | None = None,
     ) -> None:
-        """keep_alive, memory: what it shares with other connections of the same settings; None = its own."""
+        """keep_alive, memory: what it shares with other connections of the same settings; None = its own, but that all
+        clients of a process share one memory."""
         self.settings = settings
         self.loop = asyncio.get_running_loop()
         #: When the last stream was released, or the connection was made, and when something came; by the loop's time.
         self.idle_since = self.made_at = self.last_received = self.loop.time()
+        if memory is None and settings.client:
+            memory = _of_clients(settings.http2.max_header_list_size, settings.http2.max_header_fields)
         self.h2 = Http2(settings.http2, client=settings.client, now=self.made_at, memory=memory)
         self.streams: dict[int, Stream] = {}
         self.peer = NOBODY
@@ -620,6 +624,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def _explain(self, reason: str) -> str:
         return f"the peer broke the HTTP/2 protocol: {quote(reason)}" if self.h2.is_ready else reason
+
+
+@lru_cache(8)
+def _of_clients(limit: int, most: int) -> HeaderMemory:
+    """What all clients know of header blocks, in whatever threads: single steps on dictionaries, and no harm in any
+    order of them."""
+    return HeaderMemory(limit, most)
 
 
 def _peer_of(transport: asyncio.BaseTransport) -> Peer:
