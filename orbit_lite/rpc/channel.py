@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import platform
 import ssl as tls
 import sys
 import warnings
@@ -48,7 +47,7 @@ R = TypeVar("R")
 # Form: grpc/doc/PROTOCOL-HTTP2.md, `User-Agent`. The version is looked up, not imported: the package's top is above us.
 USER_AGENT = (
     f"grpc-python-orbit-lite/{sys.modules['orbit_lite'].__version__} "
-    f"({platform.python_implementation().lower()} {platform.python_version()})"
+    f"({sys.implementation.name} {'.'.join(map(str, sys.version_info[:3]))})"
 )
 #: Seconds between trying one address of a name and trying the next beside it (RFC 8305 §5).
 ATTEMPT_DELAY = 0.25
