@@ -252,9 +252,9 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         now = self.last_received = self.loop.time()
         if self.ended is None:
-            self._receive(bytes(self._buffer[:nbytes]), now)
+            self._receive(self._buffer[:nbytes], now)
 
-    def _receive(self, data: bytes, now: float) -> None:
+    def _receive(self, data: bytes | memoryview, now: float) -> None:
         """Let the protocol read, and tell the streams. What it leaves for later keeps further reads waiting."""
         self._reading = True
         try:
