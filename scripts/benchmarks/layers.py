@@ -1,9 +1,9 @@
 """Where the time of one call goes: each layer's CPU on either side, in this interpreter and in the others given.
 
 The whole is measured with 16 calls in flight between two processes. Codec, HPACK and HTTP/2 are measured alone, in one
-process: HPACK as it mostly is, blocks that are remembered, and HTTP/2 without it. The event loop and the socket are what
-the raw echo needs for messages of that size with as many in flight. What is left of the whole is gRPC: calls, deadlines,
-metadata, handlers. Blocks that are seen for the first time are no part of the whole.
+process: HPACK as it mostly is, blocks that are remembered, and HTTP/2 without it. The event loop and the socket are
+what the raw echo needs for messages of that size with as many in flight. What is left of the whole is gRPC: calls,
+deadlines, metadata, handlers. Blocks that are seen for the first time are no part of the whole.
 
 python -m benchmarks.layers     answers commands like side.py
 """
@@ -167,8 +167,8 @@ def http2(messages: Messages, seconds: float) -> Cost:
 
     client, server = (Connection(Http2Config(), client=is_client, now=0.0) for is_client in (True, False))
     for _ in range(2):  # SETTINGS, and what acknowledges them
-        server.receive(client.take_output(), 0.0)
-        client.receive(server.take_output(), 0.0)
+        server.receive(bytes(client.take_output()), 0.0)
+        client.receive(bytes(server.take_output()), 0.0)
     head, response, tail = heads(messages.path)
     request, reply = (frame_message(data, 1 << 24) for data in (messages.request, messages.reply))
     spent, count, now = dict.fromkeys(SIDES, 0.0), 0, time.process_time
@@ -179,14 +179,14 @@ def http2(messages: Messages, seconds: float) -> Cost:
             client.open_whole(head, request)
         output = client.take_output()
         sent = now()
-        for event in server.receive(output, 0.0):
+        for event in server.receive(bytes(output), 0.0):
             # A request whose block is not remembered yet comes in two parts.
             if isinstance(event, RequestReceived) or (isinstance(event, DataReceived) and event.ends):
                 server.reply(event.stream, response, reply, tail)
                 server.release(event.stream)
         output = server.take_output()
         answered = now()
-        client.receive(output, 0.0)
+        client.receive(bytes(output), 0.0)
         if count:  # the first batch is learned
             spent["client"] += sent - started + now() - answered
             spent["server"] += answered - sent
