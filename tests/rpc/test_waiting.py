@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from orbit_lite.rpc.waiting import Backlog, Places
+from orbit_lite.rpc.waiting import Backlog, Places, Watchers
 
 
 class Seats:
@@ -100,3 +100,16 @@ async def test_a_cancelled_maker_is_forgotten() -> None:
     backlog.add(-1)
     assert waiting.cancelled()
     assert not backlog.is_full
+
+
+async def test_all_who_watch_look_again_and_who_left_is_forgotten() -> None:
+    watchers = Watchers()
+    first, second, gone = [asyncio.create_task(watchers.wait()) for _ in range(3)]
+    await settle()
+    gone.cancel()
+    await settle()
+    assert not first.done()
+    watchers.wake()
+    await asyncio.gather(first, second)
+    assert gone.cancelled()
+    watchers.wake()
