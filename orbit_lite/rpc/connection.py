@@ -145,6 +145,7 @@ class Connection(asyncio.BufferedProtocol):
         self.goaway: events.GoAwayReceived | None = None
         #: The transport is gone.
         self.has_closed = False
+        #: The keep-alive's own note.
         self.pinged_at: float | None = None
         self._accept = accept
         self._on_start = on_start
