@@ -26,7 +26,7 @@ from orbit_lite.http2.events import (
     ResponseReceived,
     StreamReset,
 )
-from orbit_lite.http2.fields import HeaderDecoder, Malformed
+from orbit_lite.http2.fields import HeaderDecoder, HeaderMemory, Malformed
 from orbit_lite.http2.frames import END_HEADERS, END_STREAM, HEAD, PADDED, PRIORITY_FLAG, UINT32
 from orbit_lite.http2.sending import LAST_STREAM_ID
 from orbit_lite.http2.streams import Stream
@@ -34,8 +34,10 @@ from orbit_lite.http2.windows import PROBE
 
 __all__ = ["LAST_STREAM_ID", "Connection"]
 
-#: What one call of `receive` works through before others get their turn.
+#: What one call of `receive` works through before others get their turn, but for DATA frames from _CHEAP bytes on, with
+#: which there is little to do.
 _TURN_BYTES = 64 * 1024
+_CHEAP = 4 * 1024
 _TURN_REQUESTS = 32
 #: Gaps between stream ids that are remembered.
 _GAPS = 16
@@ -48,15 +50,35 @@ _LAST_HEADERS = END_HEADERS | END_STREAM
 
 
 class Connection(ControlSide):
-    """One end of a connection. now: the time. The first output is the preface."""
+    """One end of a connection. now: the time. The first output is the preface.
 
-    def __init__(self, config: Http2Config, *, client: bool, now: float) -> None:
-        super().__init__(config, client=client, now=now)
+    memory: shared with other connections of the same kind, and made for the same limits; None = its own.
+    """
+
+    __slots__ = (
+        "_began",
+        "_block",
+        "_block_flags",
+        "_block_since",
+        "_block_size",
+        "_block_stream",
+        "_decoder",
+        "_frame_since",
+        "_gaps",
+        "_pending",
+        "_pending_at",
+        "_waits_for_preface",
+        "has_more",
+    )
+
+    def __init__(self, config: Http2Config, *, client: bool, now: float, memory: HeaderMemory | None = None) -> None:
+        super().__init__(config, client=client, now=now, memory=memory)
         #: `receive` stopped for others' sake; call it again, with b"".
         self.has_more = False
-        self._decoder = HeaderDecoder(config.max_header_list_size, config.max_header_fields)
+        self._decoder = HeaderDecoder(self._memory)
         self._gaps: list[range] = []  # ids that the peer passed over: closed, but never opened (RFC 9113 §5.1.1)
-        self._pending = b""
+        self._pending = b""  # bytes of a frame that has begun; with has_more, whatever follows _pending_at
+        self._pending_at = 0
         self._waits_for_preface = not client
         self._block: list[bytes] | None = None  # a header block that has begun …
         self._block_stream = self._block_flags = self._block_size = 0  # … and what its HEADERS frame said
@@ -106,30 +128,36 @@ class Connection(ControlSide):
 
     # ---------------------------------------------------------------- receiving
 
-    def receive(self, data: bytes, now: float) -> list[Event]:
-        """What the bytes mean. Look at `has_more` afterwards."""
+    def receive(self, data: bytes | memoryview, now: float) -> list[Event]:
+        """What the bytes mean, of which nothing is kept. Look at `has_more` afterwards."""
         events = self._events = []
         if self.has_failed:
             return events
         self._now = now
         self._budgets.received += len(data)
-        if self._pending:
-            data = self._pending + data
-        else:
+        start = 0
+        if not self._pending:
+            whole = bytes(data)
             self._frame_since = now
+        elif data:
+            whole = b"".join((memoryview(self._pending)[self._pending_at :], data))
+        else:
+            whole, start = self._pending, self._pending_at
         self.has_more = False
         try:
-            if not self.is_ready and self.is_client and data.startswith(b"HTTP/"):
+            if not self.is_ready and self.is_client and whole.startswith(b"HTTP/"):
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the peer speaks HTTP/1.1, not HTTP/2")
             if self._waits_for_preface:
-                data = self._read_preface(data)
-            if len(data) < 9 or self._waits_for_preface:
-                self._pending = data
-            elif at := self._read_frames(data, events):
-                self._pending = data[at:]
-                self._frame_since = now  # what is left began with these bytes
+                whole = self._read_preface(whole)
+            at = start
+            if not self._waits_for_preface:
+                at = self._read_frames(whole, start, events)
+                if at > start:
+                    self._frame_since = now  # what is left began with these bytes
+            if self.has_more:
+                self._pending, self._pending_at = whole, at
             else:
-                self._pending = data
+                self._pending, self._pending_at = whole[at:], 0
             self._budgets.waste(now)
         except ConnectionFault as fault:
             self._fail(fault)
@@ -153,12 +181,12 @@ class Connection(ControlSide):
         self.go_away(fault.code, debug=fault.debug)
         self._events.append(ConnectionFailed(fault.code, fault.reason))
 
-    def _read_frames(self, data: bytes, events: list[Event]) -> int:
-        """Work through the frames that are complete; gives the place of the first byte of the rest."""
+    def _read_frames(self, data: bytes, at: int, events: list[Event]) -> int:
+        """Work through the frames that are complete, from `at` on; gives the place of the first byte of the rest."""
         streams, budgets, largest = self.streams, self._budgets, self.config.max_frame_size
         unpack = HEAD.unpack_from
-        at, size = 0, len(data)
-        last_turn = min(size, _TURN_BYTES)
+        size = len(data)
+        last_turn = at + _TURN_BYTES
         requests = 0
         while size - at >= 9:
             word, flags, stream_id = unpack(data, at)
@@ -175,6 +203,8 @@ class Connection(ControlSide):
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "header block interrupted by another frame")
             try:
                 if kind == wire.DATA and self.is_ready:
+                    if end - begin >= _CHEAP:
+                        last_turn += end - begin
                     self._read_data(streams.get(stream_id), stream_id, flags, data, begin, end)
                 elif kind == wire.HEADERS and self.is_ready:
                     requests += not self.is_client

@@ -19,6 +19,7 @@ from orbit_lite.http2.events import (
     StreamReset,
     WindowOpened,
 )
+from orbit_lite.http2.fields import HeaderMemory
 from orbit_lite.http2.frames import UINT32
 from orbit_lite.http2.sending import LAST_STREAM_ID, SendingSide
 from orbit_lite.http2.settings import LARGEST_WINDOW
@@ -30,8 +31,16 @@ __all__ = ["ControlSide"]
 class ControlSide(SendingSide):
     """One end of a connection as the peer's control frames change it."""
 
-    def __init__(self, config: Http2Config, *, client: bool, now: float) -> None:
-        super().__init__(config, client=client, now=now)
+    __slots__ = (
+        "_events",
+        "_now",
+        "_probe",
+        "_settings_sent",
+        "is_ready",
+    )
+
+    def __init__(self, config: Http2Config, *, client: bool, now: float, memory: HeaderMemory | None = None) -> None:
+        super().__init__(config, client=client, now=now, memory=memory)
         #: The peer's SETTINGS have come.
         self.is_ready = False
         self._probe = BandwidthProbe(config.stream_window, config.largest_window) if config.adaptive_window else None

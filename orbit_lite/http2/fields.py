@@ -1,48 +1,40 @@
-"""Header blocks: HPACK by the hpack library, behind a memory of the blocks that mean the same every time (RFC 9113 §8).
+"""Header blocks: what they say, what HTTP/2 allows them to say (RFC 9113 §8), and a memory of those that are repeated.
 
 A block means the same as long as the dynamic table has not changed (RFC 7541 §2.3), and most blocks of a connection are
-repetitions: the same method, the same answer. So each direction remembers bytes ↔ fields and forgets all of it when its
-table changes. What the receiver found out about a block (is it well-formed? which method is it?) is kept with it.
+repetitions: the same method, the same answer. So bytes ↔ fields are remembered with the table that they belong to, and
+what the receiver found out about a block (is it well-formed? which method is it?) is kept with it.
 
-To keep our table still, only fields that describe calls in general are entered into it, never metadata, and nothing
-that would push out an entry.
+A server's connections share one memory. Clients of one kind begin alike, so their tables are the same objects, nobody
+learns what another has learned before, and an idle connection holds no table of its own.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, TypeAlias
-
-from hpack import Decoder, Encoder
-from hpack.exceptions import HPACKError, OversizedHeaderListError
+from typing import Any, Generic, TypeVar
 
 from orbit_lite.http2.errors import ConnectionFault, ErrorCode
+from orbit_lite.http2.hpack import (
+    TABLE_SIZE,
+    Fields,
+    HpackFault,
+    ListTooLarge,
+    ReadTable,
+    WriteTable,
+    decode,
+    encode,
+)
 
-__all__ = ["Fields", "HeaderBlock", "HeaderDecoder", "HeaderEncoder", "Malformed"]
+__all__ = ["Fields", "HeaderBlock", "HeaderDecoder", "HeaderEncoder", "HeaderMemory", "Malformed"]
 
-Fields: TypeAlias = tuple[tuple[str, str], ...]
-
-#: Largest dynamic table, either way, whatever the peer offers (RFC 7541 §4.2).
-TABLE_SIZE = 4096
-#: Blocks remembered in each direction, and the largest of them in bytes.
-_MEMORY = 256
+#: Largest block that is remembered, in bytes.
 _LARGEST = 1024
-
-#: Fields worth an entry in the table: few values, in nearly every block.
-_ENTERED = frozenset({
-    ":authority",
-    ":method",
-    ":path",
-    ":scheme",
-    ":status",
-    "accept-encoding",
-    "content-type",
-    "grpc-accept-encoding",
-    "grpc-encoding",
-    "grpc-status",
-    "te",
-    "user-agent",
-})  # fmt: skip
+#: Bytes of all that are, counted with what a block takes beside its bytes, and what a table does.
+_ROOM = 1 << 20
+_BLOCK, _TABLE = 512, 1024
+#: Changes of the table from a connection's beginning on that are remembered. Later ones are hardly ever the same on
+#: another connection.
+_SHARED = 8
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")  # RFC 9110 §5.6.2, without capitals (RFC 9113 §8.2.1)
 _NAME = re.compile(r"[0-9a-z_.-]+")  # what gRPC allows in requests
@@ -136,140 +128,133 @@ def _check_request(pseudo: dict[str, str]) -> str | None:
     return None
 
 
-class HeaderDecoder:
-    """Blocks that arrive → fields. limit: bytes of a header list as we advertised it; most: number of its fields."""
+T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 
-    __slots__ = ("_decoder", "_known", "_limit", "_most")
+
+class _Lexicon(Generic[T, K, V]):
+    """A table, and what is known with it. known: blocks that leave the table as it is; steps: those that change it.
+
+    depth: changes since a connection's beginning.
+    """
+
+    __slots__ = ("depth", "known", "steps", "table")
+
+    def __init__(self, table: T, depth: int) -> None:
+        self.table = table
+        self.depth = depth
+        self.known: dict[K, V] = {}
+        self.steps: dict[K, tuple[V, _Lexicon[T, K, V]]] = {}
+
+
+_Heard = _Lexicon[ReadTable, bytes, HeaderBlock]
+_Said = _Lexicon[WriteTable, Fields, bytes]
+
+
+class HeaderMemory:
+    """What blocks say, for any number of connections. Bounded: when it is full all of it is forgotten.
+
+    limit: bytes of a header list as advertised; most: number of its fields.
+    """
+
+    __slots__ = ("_filled", "_left", "heard", "limit", "most", "said")
 
     def __init__(self, limit: int, most: int) -> None:
-        self._limit = limit
-        self._most = most
-        self._decoder: Decoder | None = None  # an idle connection needs none
-        self._known: dict[bytes, HeaderBlock] = {}
+        self.limit = limit
+        self.most = most
+        #: Where every connection begins.
+        self.heard: _Heard = _Lexicon(ReadTable(), 0)
+        self.said: _Said = _Lexicon(WriteTable(), 0)
+        self._filled: list[dict[Any, Any]] = []
+        self._left = _ROOM
+
+    def keep(self, where: dict[K, V], key: K, value: V, size: int) -> None:
+        """Remember something of `size` bytes."""
+        self._left -= size
+        if self._left < 0:
+            self.forget()
+            self._left -= size
+        if not where:
+            self._filled.append(where)
+        where[key] = value
+
+    def forget(self) -> None:
+        """Everything: connections go on with the tables they have, and learn again."""
+        for where in self._filled:
+            where.clear()
+        self._filled.clear()
+        self._left = _ROOM
+
+    def learn(self, here: _Lexicon[T, K, V], key: K, size: int, value: V, table: T) -> _Lexicon[T, K, V]:
+        """Remember a block of `size` bytes, which gave `table`; where to look up the next one."""
+        if table is here.table:
+            if size <= _LARGEST:
+                self.keep(here.known, key, value, size + _BLOCK)
+            return here
+        there: _Lexicon[T, K, V] = _Lexicon(table, here.depth + 1)
+        if size <= _LARGEST and here.depth < _SHARED:
+            self.keep(here.steps, key, (value, there), size + _BLOCK + _TABLE)
+        return there
+
+
+class HeaderDecoder:
+    """One connection's blocks that arrive → fields."""
+
+    __slots__ = ("_here", "_memory")
+
+    def __init__(self, memory: HeaderMemory) -> None:
+        self._memory = memory
+        self._here = memory.heard
 
     def recall(self, data: bytes) -> HeaderBlock | None:
-        """The block, if it is remembered."""
-        return self._known.get(data)
+        """The block, if it is remembered and changes nothing."""
+        return self._here.known.get(data)
 
     def decode(self, data: bytes) -> HeaderBlock:
         """Raises ConnectionFault: after a block that cannot be decoded the table is no longer the peer's."""
-        block = self._known.get(data)
-        return self._decode(data) if block is None else block
-
-    def _decode(self, data: bytes) -> HeaderBlock:
-        decoder = self._decoder
-        if decoder is None:
-            decoder = self._decoder = Decoder(max_header_list_size=4 * self._limit)
-            decoder.max_allowed_table_size = TABLE_SIZE
-        entries = decoder.header_table.dynamic_entries
-        before = len(entries), entries[0] if entries else None
-        has_updates = _is_size_update(data, 0)
+        here = self._here
+        if (block := here.known.get(data)) is not None:
+            return block
+        if (step := here.steps.get(data)) is not None:
+            block, self._here = step
+            return block
+        memory = self._memory
         try:
-            _check_size_updates(data)
-            decoded = decoder.decode(data, raw=True)
-        except OversizedHeaderListError as error:
-            reason = f"header list over {4 * self._limit} bytes"
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, reason, b"header_list_too_large") from error
-        except HPACKError as error:
+            fields, table = decode(data, here.table, 4 * memory.limit)
+        except ListTooLarge as error:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, str(error), b"header_list_too_large") from error
+        except HpackFault as error:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"header block: {error}") from error
-        except (ValueError, IndexError, OverflowError) as error:  # what a hostile block may raise in hpack
-            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "header block cannot be decoded") from error
-        size = 0
-        fields = []
-        for name, value in decoded:
-            size += len(name) + len(value) + 32  # RFC 9113 §6.5.2
-            fields.append((bytes(name).decode("latin-1"), bytes(value).decode("latin-1")))  # loses and refuses nothing
-        block = HeaderBlock(tuple(fields), is_oversized=size > self._limit or len(fields) > self._most)
-        entries = decoder.header_table.dynamic_entries
-        if has_updates or before[0] != len(entries) or (entries and entries[0] is not before[1]):
-            self._known.clear()
-        elif len(data) <= _LARGEST:
-            if len(self._known) >= _MEMORY:
-                self._known.clear()
-            self._known[data] = block
+        size = sum(len(name) + len(value) + 32 for name, value in fields)  # RFC 9113 §6.5.2
+        block = HeaderBlock(fields, is_oversized=size > memory.limit or len(fields) > memory.most)
+        self._here = memory.learn(here, data, len(data), block, table)
         return block
 
 
-def _is_size_update(data: bytes, at: int) -> bool:
-    return at < len(data) and data[at] & 0xE0 == 0x20
-
-
-def _check_size_updates(data: bytes) -> None:
-    """At most two of them (RFC 7541 §4.2): a shrinking and the size that counts."""
-    at = updates = 0
-    while _is_size_update(data, at):
-        updates += 1
-        if updates > 2:
-            raise HPACKError("more than two table size updates")
-        if data[at] & 0x1F == 0x1F:
-            at += 1
-            while at < len(data) and data[at] & 0x80:
-                at += 1
-        at += 1
-
-
 class HeaderEncoder:
-    """Fields → blocks to be sent."""
+    """Fields → one connection's blocks to be sent."""
 
-    __slots__ = ("_encoder", "_entered", "_known", "_limit", "_room")
+    __slots__ = ("_here", "_memory")
 
-    def __init__(self) -> None:
-        self._encoder: Encoder | None = None
-        self._known: dict[Fields, bytes] = {}
-        self._entered: set[tuple[str, str]] = set()
-        self._limit = self._room = TABLE_SIZE
+    def __init__(self, memory: HeaderMemory) -> None:
+        self._memory = memory
+        self._here = memory.said
 
     def limit_table(self, size: int) -> None:
         """The peer's SETTINGS_HEADER_TABLE_SIZE; ours is never larger than 4096 bytes."""
         size = min(size, TABLE_SIZE)
-        if size == self._limit:
-            return
-        encoder = self._start()
-        # Down to nothing first: what the peer keeps of the old table is then known to both.
-        encoder.header_table_size = 0
-        if size:
-            encoder.header_table_size = size
-        # However often it changed before the next block: two updates at most (RFC 7541 §4.2).
-        encoder.table_size_changes[:] = [0, size] if size else [0]
-        self._limit = size
-        self._known.clear()
-        self._entered.clear()
-        self._room = size
-
-    def _start(self) -> Encoder:
-        if self._encoder is None:
-            self._encoder = Encoder()
-        return self._encoder
+        if size != self._here.table.limit:
+            self._here = _Lexicon(WriteTable.limited(size), _SHARED)
 
     def encode(self, fields: Fields) -> bytes:
         """The block for the fields, which must be text of latin-1."""
-        block = self._known.get(fields)
-        return self._encode(fields) if block is None else block
-
-    def _encode(self, fields: Fields) -> bytes:
-        encoder = self._start()
-        entered = len(self._entered)
-        has_updates = bool(encoder.table_size_changes)
-        marked = [
-            (name.encode("latin-1"), value.encode("latin-1"), not self._enters((name, value))) for name, value in fields
-        ]
-        # Text is sent as it is: packing it by Huffman's code takes longer than sending it.
-        block: bytes = encoder.encode(marked, huffman=False)
-        if len(self._entered) != entered or has_updates:
-            self._known.clear()
-        elif len(block) <= _LARGEST:
-            if len(self._known) >= _MEMORY:
-                self._known.clear()
-            self._known[fields] = block
+        here = self._here
+        if (block := here.known.get(fields)) is not None:
+            return block
+        if (step := here.steps.get(fields)) is not None:
+            block, self._here = step
+            return block
+        block, table = encode(fields, here.table)
+        self._here = self._memory.learn(here, fields, len(block), block, table)
         return block
-
-    def _enters(self, field: tuple[str, str]) -> bool:
-        """Whether the field is in the table, or may enter it without pushing out another."""
-        if field in self._entered:
-            return True
-        size = len(field[0]) + len(field[1]) + 32
-        if field[0] not in _ENTERED or size > self._room:
-            return False
-        self._room -= size
-        self._entered.add(field)
-        return True

@@ -10,7 +10,7 @@ from orbit_lite.http2 import settings as names
 from orbit_lite.http2.abuse import Budgets
 from orbit_lite.http2.config import DEFAULT_WINDOW, Http2Config
 from orbit_lite.http2.errors import LocalProtocolError
-from orbit_lite.http2.fields import Fields, HeaderEncoder
+from orbit_lite.http2.fields import Fields, HeaderEncoder, HeaderMemory
 from orbit_lite.http2.frames import END_HEADERS, END_STREAM, HEAD
 from orbit_lite.http2.settings import PeerSettings
 from orbit_lite.http2.streams import Stream
@@ -27,7 +27,34 @@ _REMEMBERED = 4096
 class SendingSide:
     """One end of a connection as its user writes to it. The first output is the preface."""
 
-    def __init__(self, config: Http2Config, *, client: bool, now: float) -> None:
+    __slots__ = (
+        "_answers",
+        "_budgets",
+        "_connection_window",
+        "_encoder",
+        "_frame_at",
+        "_frame_end",
+        "_goaway_sent",
+        "_highest_inbound",
+        "_is_blocked",
+        "_joinable",
+        "_memory",
+        "_next_id",
+        "_out",
+        "_receive_window",
+        "_reset_ids",
+        "_stream_window",
+        "_unreturned",
+        "config",
+        "has_failed",
+        "held",
+        "is_client",
+        "peer",
+        "send_window",
+        "streams",
+    )
+
+    def __init__(self, config: Http2Config, *, client: bool, now: float, memory: HeaderMemory | None = None) -> None:
         self.config = config
         self.is_client = client
         self.peer = PeerSettings()
@@ -39,7 +66,8 @@ class SendingSide:
         self.has_failed = False
         self.send_window = DEFAULT_WINDOW
         self._budgets = Budgets(config, now)
-        self._encoder = HeaderEncoder()
+        self._memory = memory or HeaderMemory(config.max_header_list_size, config.max_header_fields)
+        self._encoder = HeaderEncoder(self._memory)
         self._stream_window = config.stream_window
         self._connection_window = config.connection_window
         self._receive_window = config.connection_window

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from orbit_lite.errors import OrbitError, ParseError, Status, quote
 from orbit_lite.http2.fields import HeaderBlock
@@ -54,7 +55,7 @@ OK_TRAILERS: Headers = (("grpc-status", "0"),)
 MESSAGE_LIMIT = 4 * 1024
 DETAILS_LIMIT = 8 * 1024
 DETAILS = "grpc-status-details-bin"
-#: Request heads that a channel remembers.
+#: Request heads that a channel remembers, and those that all of them share.
 _HEADS = 1024
 
 _STATUS = re.compile(r"0|[1-9][0-9]?")
@@ -198,6 +199,7 @@ def request_headers(
     return _request_head(path, scheme, authority, text, user_agent) + _encode(metadata)
 
 
+@lru_cache(_HEADS)  # so that channels to one server have the same object, and what is known of it is known at once
 def _request_head(path: str, scheme: str, authority: str, timeout: str | None, user_agent: str) -> Headers:
     return (
         (":method", "POST"),

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import platform
 import ssl as tls
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -47,7 +47,7 @@ R = TypeVar("R")
 # Form: grpc/doc/PROTOCOL-HTTP2.md, `User-Agent`. The version is looked up, not imported: the package's top is above us.
 USER_AGENT = (
     f"grpc-python-orbit-lite/{sys.modules['orbit_lite'].__version__} "
-    f"({platform.python_implementation().lower()} {platform.python_version()})"
+    f"({sys.implementation.name} {'.'.join(map(str, sys.version_info[:3]))})"
 )
 #: Seconds between trying one address of a name and trying the next beside it (RFC 8305 §5).
 ATTEMPT_DELAY = 0.25
@@ -255,7 +255,8 @@ class Channel:
         if self._closed:
             raise self._closed_error()
         if self._dialling is None:
-            self._dialling = asyncio.create_task(self._dial(), name=f"dial {self.endpoint}")
+            # In a context of its own: the connection outlives the call that happens to be the first.
+            self._dialling = asyncio.create_task(self._dial(), name=f"dial {self.endpoint}", context=Context())
             self._dialling.add_done_callback(self._dialled)
         dialling = self._dialling
         await asyncio.wait([dialling])  # cancelling this waits no more, but leaves the dial to the others

@@ -17,6 +17,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import cast
 from weakref import WeakKeyDictionary
 
@@ -26,13 +27,14 @@ from orbit_lite.http2.config import Http2Config
 from orbit_lite.http2.connection import LAST_STREAM_ID
 from orbit_lite.http2.connection import Connection as Http2
 from orbit_lite.http2.errors import ErrorCode
+from orbit_lite.http2.fields import HeaderMemory
 from orbit_lite.http2.streams import Stream as Http2Stream
 from orbit_lite.rpc.context import Peer
 from orbit_lite.rpc.keepalive import KeepAlive
 from orbit_lite.rpc.metadata import Headers
 from orbit_lite.rpc.stream import CALL, ConnectionEnded, Stream
 from orbit_lite.rpc.timers import Expiry
-from orbit_lite.rpc.waiting import Backlog, Places
+from orbit_lite.rpc.waiting import Backlog, Places, Watchers
 from orbit_lite.rpc.wakeup import Wakeup, fire_all
 
 __all__ = ["Connection", "ConnectionSettings"]
@@ -46,6 +48,8 @@ TOO_MANY_PINGS = b"too_many_pings"
 RETIREMENT = 0.5
 #: What was collected is sent when the weights of its parts reach this.
 BATCH = 32
+#: Of a connection that is not made yet.
+NOBODY = Peer()
 #: Bytes that are read at once.
 READ_SIZE = 256 * 1024
 
@@ -79,6 +83,43 @@ class ConnectionSettings:
 class Connection(asyncio.BufferedProtocol):
     """One connection. Public state: `peer`, `is_open`, `is_paused`, `goaway`, `streams` that have an owner."""
 
+    __slots__ = (
+        "_accept",
+        "_backlog",
+        "_buffer",
+        "_expiry",
+        "_has_flushed",
+        "_is_ready",
+        "_keep_alive",
+        "_more",
+        "_news",
+        "_on_end",
+        "_on_start",
+        "_places",
+        "_reading",
+        "_retirement",
+        "_timer",
+        "_transport",
+        "_turn",
+        "_unsent",
+        "_woken",
+        "ended",
+        "goaway",
+        "h2",
+        "has_closed",
+        "idle_since",
+        "is_paused",
+        "is_retiring",
+        "last_received",
+        "loop",
+        "made_at",
+        "peer",
+        "pinged_at",
+        "settings",
+        "streams",
+        "was_useful",
+    )
+
     def __init__(
         self,
         settings: ConnectionSettings,
@@ -86,16 +127,26 @@ class Connection(asyncio.BufferedProtocol):
         accept: Callable[[Stream], None] | None = None,
         on_start: Callable[[Connection], None] | None = None,
         on_end: Callable[[Connection], None] | None = None,
+        keep_alive: KeepAlive | None = None,
+        memory: HeaderMemory | None = None,
     ) -> None:
+        """keep_alive, memory: what it shares with other connections of the same settings; None = its own, but that all
+        clients of a process share one memory."""
         self.settings = settings
         self.loop = asyncio.get_running_loop()
-        self.h2 = Http2(settings.http2, client=settings.client, now=self.loop.time())
+        #: When the last stream was released, or the connection was made, and when something came; by the loop's time.
+        self.idle_since = self.made_at = self.last_received = self.loop.time()
+        if memory is None and settings.client:
+            memory = _of_clients(settings.http2.max_header_list_size, settings.http2.max_header_fields)
+        self.h2 = Http2(settings.http2, client=settings.client, now=self.made_at, memory=memory)
         self.streams: dict[int, Stream] = {}
-        self.peer = Peer()
+        self.peer = NOBODY
         self.ended: ConnectionEnded | None = None
         self.goaway: events.GoAwayReceived | None = None
-        #: When the last stream was released, or the connection was made; by the loop's time.
-        self.idle_since = self.made_at = self.loop.time()
+        #: The transport is gone.
+        self.has_closed = False
+        #: The keep-alive's own note.
+        self.pinged_at: float | None = None
         self._accept = accept
         self._on_start = on_start
         self._on_end = on_end
@@ -107,14 +158,16 @@ class Connection(asyncio.BufferedProtocol):
         self._turn: asyncio.Handle | None = None
         self._has_flushed = False
         self._unsent = 0
-        self._backlog = Backlog(self.loop, BACKLOG_LIMIT)
-        self._ready: asyncio.Future[None] = self.loop.create_future()
-        self._closed: asyncio.Future[None] = self.loop.create_future()
+        self._backlog = Backlog(BACKLOG_LIMIT)
+        self._is_ready = False
+        self._news = Watchers()  # of: is ready, has ended, has closed
         self._places = Places(self.loop, self._free_places)
-        #: The deadlines of streams.
-        self.expiry = Expiry(self.loop, self.streams.values)
-        self._last_received = self.idle_since
-        self._keep_alive: KeepAlive | None = None
+        self._expiry: Expiry | None = None
+        self._keep_alive = keep_alive
+        if keep_alive is None and settings.keep_alive_interval is not None:
+            self._keep_alive = KeepAlive(
+                self.loop, interval=settings.keep_alive_interval, timeout=settings.keep_alive_timeout
+            )
         self._more: asyncio.Handle | None = None
         self.is_retiring = False
         #: Something was answered here.
@@ -127,7 +180,7 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def is_open(self) -> bool:
         """Whether new streams may be opened."""
-        return self.ended is None and self.goaway is None and self._ready.done()
+        return self.ended is None and self.goaway is None and self._is_ready
 
     @property
     def is_calm_asked(self) -> bool:
@@ -141,23 +194,34 @@ class Connection(asyncio.BufferedProtocol):
         return not self.streams
 
     @property
-    def has_closed(self) -> bool:
-        """Whether the transport is gone."""
-        return self._closed.done()
-
-    @property
     def was_too_chatty(self) -> bool:
         """Whether the peer went away because of our PINGs."""
         goaway = self.goaway
         return goaway is not None and goaway.code == ErrorCode.ENHANCE_YOUR_CALM and goaway.debug == TOO_MANY_PINGS
 
+    @property
+    def is_worth_a_ping(self) -> bool:
+        """Whether it is to be tested when it is silent: by a client only while calls are open."""
+        return bool(self.streams) or not self.settings.client
+
+    @property
+    def expiry(self) -> Expiry:
+        """The deadlines of streams."""
+        if self._expiry is None:
+            self._expiry = Expiry(self.loop, self.streams.values)
+        return self._expiry
+
     async def wait_ready(self) -> None:
         """Until the peer's SETTINGS have come: it speaks HTTP/2. Raises ConnectionEnded."""
-        await asyncio.shield(self._ready)
+        while not self._is_ready:
+            if self.ended is not None:
+                raise self.ended
+            await self._news.wait()
 
     async def wait_closed(self) -> None:
         """Until the transport is closed."""
-        await asyncio.shield(self._closed)
+        while not self.has_closed:
+            await self._news.wait()
 
     def __repr__(self) -> str:
         state = f"ended: {self.ended}" if self.ended else "going away" if self.goaway else "open"
@@ -180,27 +244,18 @@ class Connection(asyncio.BufferedProtocol):
         _tune(transport.get_extra_info("socket"), self.settings.tcp_keepalive)
         self.flush()
         self._watch()
-        if self.settings.keep_alive_interval is not None:
-            self._keep_alive = KeepAlive(
-                self.loop,
-                interval=self.settings.keep_alive_interval,
-                timeout=self.settings.keep_alive_timeout,
-                ping=self._ping,
-                is_wanted=lambda: bool(self.streams) or not self.settings.client,  # a client only while calls are open
-                give_up=lambda reason: self._end(reason, abort=True),
-            )
+        if self._keep_alive is not None:
+            self._keep_alive.watch(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        now = self._last_received = self.loop.time()
-        if self._keep_alive is not None:
-            self._keep_alive.heard(now)
+        now = self.last_received = self.loop.time()
         if self.ended is None:
-            self._receive(bytes(self._buffer[:nbytes]), now)
+            self._receive(self._buffer[:nbytes], now)
 
-    def _receive(self, data: bytes, now: float) -> None:
+    def _receive(self, data: bytes | memoryview, now: float) -> None:
         """Let the protocol read, and tell the streams. What it leaves for later keeps further reads waiting."""
         self._reading = True
         try:
@@ -255,8 +310,8 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._read_rest()
         self._end("the connection was lost" + (f": {exc}" if exc is not None else ""))
-        if not self._closed.done():
-            self._closed.set_result(None)
+        self.has_closed = True
+        self._news.wake()
         if self._on_end is not None:
             self._on_end(self)
 
@@ -344,7 +399,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self.settings.client:
             self.h2.release(stream.h2)
         if not self.streams:
-            self.idle_since = self._last_received
+            self.idle_since = self.last_received
         self._places.offer()
         if self.goaway is not None or self.is_retiring:
             self._end_if_idle()
@@ -429,14 +484,13 @@ class Connection(asyncio.BufferedProtocol):
         self.ended = ConnectionEnded(reason, by_us=code is ErrorCode.NO_ERROR, is_calm_asked=self.is_calm_asked)
         log.debug("= %s", self)
         if self._keep_alive is not None:
-            self._keep_alive.stop()
-        self.expiry.stop()
+            self._keep_alive.forget(self)
+        if self._expiry is not None:
+            self._expiry.stop()
         for timer in (self._timer, self._more, self._turn, self._retirement):
             if timer is not None:
                 timer.cancel()
-        if not self._ready.done():
-            self._ready.set_exception(self.ended)
-            self._ready.exception()  # whoever waits raises it; without a waiter nothing is lost but this connection
+        self._news.wake()
         for stream in list(self.streams.values()):
             stream.fail(self.ended)
         self._places.offer()
@@ -505,8 +559,9 @@ class Connection(asyncio.BufferedProtocol):
                 pass
 
     def _settings(self) -> None:
-        if not self._ready.done():
-            self._ready.set_result(None)
+        if not self._is_ready:
+            self._is_ready = True
+            self._news.wake()
             log.debug("= %s", self)
         self._progress()
 
@@ -559,12 +614,24 @@ class Connection(asyncio.BufferedProtocol):
         if self.ended is None:
             self._watch()
 
-    def _ping(self) -> None:
+    def ping(self) -> None:
+        """Ask for a sign of life."""
         self.h2.ping(b"orbitlit")
         self.flush()
 
+    def give_up(self, reason: str) -> None:
+        """Drop a connection whose peer gives none."""
+        self._end(reason, abort=True)
+
     def _explain(self, reason: str) -> str:
         return f"the peer broke the HTTP/2 protocol: {quote(reason)}" if self.h2.is_ready else reason
+
+
+@lru_cache(8)
+def _of_clients(limit: int, most: int) -> HeaderMemory:
+    """What all clients know of header blocks, in whatever threads: single steps on dictionaries, and no harm in any
+    order of them."""
+    return HeaderMemory(limit, most)
 
 
 def _peer_of(transport: asyncio.BaseTransport) -> Peer:

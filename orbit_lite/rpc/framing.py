@@ -46,7 +46,7 @@ class MessageReader:
     encoding: as grpc-encoding has it. Of a message that is compressed `next` gives what was sent, and sets `is_packed`.
     """
 
-    __slots__ = ("_at", "_data", "_encoding", "_held", "_max_size", "_pieces", "_wanted", "is_packed")
+    __slots__ = ("_at", "_data", "_encoding", "_held", "_max_size", "_pieces", "_wanted", "_whole", "is_packed")
 
     def __init__(self, max_size: int, encoding: str = IDENTITY) -> None:
         self._encoding = encoding
@@ -54,20 +54,26 @@ class MessageReader:
         self._max_size = max_size
         self._data = b""  # what was fed, from _at on …
         self._at = 0
-        self._pieces: list[bytes] = []  # … or, while a message is incomplete, what there is of it,
-        self._held = 0  # its size
-        self._wanted = 0  # and the message's, with its prefix
+        self._pieces: list[bytes] = []  # … or, while a message is incomplete, what there is of its content,
+        self._held = 0  # the size of that,
+        self._wanted = 0  # and the message's
+        self._whole: bytes | None = None  # the message that came in pieces, which were joined once
 
     def feed(self, data: bytes) -> None:
         """Add received bytes. Call `next` until it gives None before feeding more, so that limits hold."""
         if self._pieces:
             self._pieces.append(data)
             self._held += len(data)
-            if self._held < self._wanted:
+            beyond = self._held - self._wanted
+            if beyond < 0:
                 return
-            data = b"".join(self._pieces)
+            if beyond:
+                self._pieces[-1] = data[:-beyond]
+            self._whole = b"".join(self._pieces)
             self._pieces.clear()
-        elif self._at < len(self._data):
+            self._data, self._at = data, len(data) - beyond
+            return
+        if self._at < len(self._data):
             data = self._data[self._at :] + data
         self._data, self._at = data, 0
 
@@ -77,22 +83,24 @@ class MessageReader:
         Raises ResourceExhausted when its declared length is over the limit, Internal when it claims to be compressed
         though no encoding was agreed upon. Nothing can be read after that.
         """
+        if self._whole is not None:
+            whole, self._whole = self._whole, None
+            return whole
         data, at = self._data, self._at
-        left = len(data) - at
-        if left < _PREFIX.size:
+        if len(data) - at < _PREFIX.size:
             return None
         flag, size = _PREFIX.unpack_from(data, at)
         if flag or size > self._max_size:
             self._check(flag, size)
         begin = at + _PREFIX.size
         end = begin + size
+        self.is_packed = flag == 1
         if end > len(data):
-            self._pieces.append(data[at:] if at else data)
-            self._held, self._wanted = left, _PREFIX.size + size
+            self._pieces.append(data[begin:])
+            self._held, self._wanted = len(data) - begin, size
             self._data, self._at = b"", 0
             return None
         self._at = end
-        self.is_packed = flag == 1
         message: bytes = data[begin:end]
         return message
 
@@ -109,7 +117,7 @@ class MessageReader:
     def end(self) -> None:
         """The byte stream is over. Raises Internal when it stopped inside a message."""
         if self._pieces:
-            there, wanted = self._held - _PREFIX.size, f"{self._wanted - _PREFIX.size} bytes"
+            there, wanted = self._held, f"{self._wanted} bytes"
         else:
             there, wanted = len(self._data) - self._at, "its prefix"
         if self._pieces or there:

@@ -1,63 +1,90 @@
-"""When to test a silent connection with a PING, and when to give it up (gRFC A8, A9)."""
+"""When to test a silent connection with a PING, and when to give it up (gRFC A8, A9).
+
+One timer serves any number of connections: all of them are looked at when the first may be due. So a connection only
+writes down when something came, and an idle one costs nothing.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import math
+from contextvars import Context
+from typing import Protocol
 
 __all__ = ["KeepAlive"]
 
+#: Part of the shorter of interval and timeout by which a look may come late, so that many connections share one.
+_SLACK = 0.05
+
+
+class Watched(Protocol):
+    """A connection. Times are those of the event loop."""
+
+    last_received: float
+    """When something came last: any sign of life will do."""
+    pinged_at: float | None
+    """When it was tested, until something comes; written here."""
+
+    @property
+    def is_worth_a_ping(self) -> bool: ...
+    def ping(self) -> None: ...
+    def give_up(self, reason: str) -> None: ...
+
 
 class KeepAlive:
-    """Watches one connection. interval, timeout: seconds.
+    """Watches connections. interval, timeout: seconds of silence before the PING, and after it."""
 
-    ping: sends one; is_wanted: whether the connection is worth a test now; give_up: is told why.
-    """
+    __slots__ = ("_handle", "_interval", "_loop", "_next", "_slack", "_timeout", "_watched")
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        *,
-        interval: float,
-        timeout: float,
-        ping: Callable[[], None],
-        is_wanted: Callable[[], bool],
-        give_up: Callable[[str], None],
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, interval: float, timeout: float) -> None:
         self._loop = loop
         self._interval = interval
         self._timeout = timeout
-        self._ping = ping
-        self._is_wanted = is_wanted
-        self._give_up = give_up
-        self._last = loop.time()
-        self._is_stopped = False
-        self._answer: asyncio.TimerHandle | None = None
-        self._next = loop.call_later(interval, self._look)
+        self._slack = _SLACK * min(interval, timeout)
+        self._watched: set[Watched] = set()
+        self._next = math.inf
+        self._handle: asyncio.TimerHandle | None = None
 
-    def heard(self, now: float) -> None:
-        """Bytes came: any sign of life will do."""
-        self._last = now
-        if self._answer is not None:
-            self._answer.cancel()
-            self._answer = None
+    def watch(self, connection: Watched) -> None:
+        """From now on."""
+        self._watched.add(connection)
+        self._look_at(self._loop.time() + self._interval)
 
-    def stop(self) -> None:
+    def forget(self, connection: Watched) -> None:
         """The connection is over."""
-        self._is_stopped = True
-        self._next.cancel()
-        if self._answer is not None:
-            self._answer.cancel()
+        self._watched.discard(connection)
+        if not self._watched and self._handle is not None:
+            self._handle.cancel()
+            self._handle, self._next = None, math.inf
+
+    def _look_at(self, when: float) -> None:
+        if when + self._slack < self._next:
+            if self._handle is not None:
+                self._handle.cancel()
+            self._next = when + self._slack
+            self._handle = self._loop.call_at(self._next, self._look, context=Context())
 
     def _look(self) -> None:
-        wait = self._interval - (self._loop.time() - self._last)
-        if wait <= 0:
-            wait = self._interval
-            if self._answer is None and self._is_wanted():
-                self._answer = self._loop.call_later(self._timeout, self._silence)
-                self._ping()
-        if not self._is_stopped:
-            self._next = self._loop.call_later(wait, self._look)
+        self._handle, self._next = None, math.inf
+        now = self._loop.time()
+        first = min((self._due(connection, now) for connection in list(self._watched)), default=math.inf)
+        if self._watched and first < math.inf:
+            self._look_at(first)
 
-    def _silence(self) -> None:
-        self._give_up(f"the peer did not answer a PING within {self._timeout:g} s")
+    def _due(self, connection: Watched, now: float) -> float:
+        """Test a connection, or give it up, if it is time; when it is time again."""
+        asked = connection.pinged_at
+        if asked is not None and connection.last_received <= asked:
+            if asked + self._timeout > now:
+                return asked + self._timeout
+            connection.give_up(f"the peer did not answer a PING within {self._timeout:g} s")
+            return math.inf
+        connection.pinged_at = None
+        due = connection.last_received + self._interval
+        if due > now:
+            return due
+        if not connection.is_worth_a_ping:
+            return now + self._interval
+        connection.pinged_at = now
+        connection.ping()
+        return now + self._timeout

@@ -19,13 +19,14 @@ import ssl as tls
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, cast
 
 from orbit_lite.errors import ConfigurationError, IoError, Status
 from orbit_lite.http2.config import Http2Config
 from orbit_lite.http2.errors import ErrorCode
-from orbit_lite.http2.fields import HeaderBlock
+from orbit_lite.http2.fields import HeaderBlock, HeaderMemory
 from orbit_lite.rpc.call import RESPONSE_HEAD, HttpRefusal, RequestHead, StatusRefusal, read_request, trailer_headers
 from orbit_lite.rpc.config import ServerConfig
 from orbit_lite.rpc.connection import Connection, ConnectionSettings
@@ -34,6 +35,7 @@ from orbit_lite.rpc.eager import ParkedTask
 from orbit_lite.rpc.errors import EXECUTED_METADATA, StatusReply
 from orbit_lite.rpc.failures import status_of
 from orbit_lite.rpc.interceptors import Interceptor
+from orbit_lite.rpc.keepalive import KeepAlive
 from orbit_lite.rpc.metadata import Headers
 from orbit_lite.rpc.method import Cardinality, Method, wrapped_method
 from orbit_lite.rpc.serving import ServerCall
@@ -117,6 +119,7 @@ class Server:
         self._listeners: list[asyncio.Server] = []
         self._sockets: list[str] = []
         self._connections: set[Connection] = set()
+        self._make: Callable[[], Connection] | None = None
         self._calls: dict[asyncio.Task[None], ServerCall[Any, Any]] = {}
         self._draining = False
         self._closing = False
@@ -201,34 +204,48 @@ class Server:
         if self._closing:
             raise ConfigurationError("the server was closed; make a new one")
         loop = asyncio.get_running_loop()
+        make = self._make = self._make or self._maker()
         options: dict[str, Any] = {"ssl": ssl, "backlog": BACKLOG}
         if ssl is not None:
             ssl.set_alpn_protocols(["h2"])
             options["ssl_handshake_timeout"] = self.config.handshake_timeout
         try:
             if path is not None:
-                listener = await loop.create_unix_server(self._make, path, **options)
+                listener = await loop.create_unix_server(make, path, **options)
                 self._sockets.append(path)
             elif sock is not None:
-                listener = await loop.create_server(self._make, sock=sock, **options)
+                listener = await loop.create_server(make, sock=sock, **options)
             else:
-                listener = await loop.create_server(self._make, host, port, reuse_port=reuse_port, **options)
+                listener = await loop.create_server(make, host, port, reuse_port=reuse_port, **options)
         except OSError as error:
             where = path or f"{host or '*'}:{port}"
             raise IoError(f"cannot listen on {where}: {error.strerror or error}") from error
         self._listeners.append(listener)
 
-    def _make(self) -> Connection:
-        config = self.config
+    def _maker(self) -> Callable[[], Connection]:
+        """Makes connections, which share what does not differ between them."""
+        config, http2 = self.config, self._http2
         settings = ConnectionSettings(
             client=False,
-            http2=self._http2,
+            http2=http2,
             keep_alive_interval=config.keep_alive_interval,
             keep_alive_timeout=config.keep_alive_timeout,
             tcp_keepalive=config.tcp_keepalive,
             stall_timeout=config.stall_timeout,
         )
-        return Connection(settings, accept=self._accept, on_start=self._started, on_end=self._connections.discard)
+        keep_alive = None
+        if (interval := config.keep_alive_interval) is not None:
+            loop = asyncio.get_running_loop()
+            keep_alive = KeepAlive(loop, interval=interval, timeout=config.keep_alive_timeout)
+        return partial(
+            Connection,
+            settings,
+            accept=self._accept,
+            on_start=self._started,
+            on_end=self._connections.discard,
+            keep_alive=keep_alive,
+            memory=HeaderMemory(http2.max_header_list_size, http2.max_header_fields),
+        )
 
     def _started(self, connection: Connection) -> None:
         self._connections.add(connection)

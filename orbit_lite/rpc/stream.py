@@ -29,7 +29,7 @@ __all__ = ["ConnectionEnded", "Stream", "StreamReset", "unpack"]
 
 #: Bytes that one stream hands to the transport, and messages that it sends or receives without having to wait, before
 #: others get a turn.
-SLICE = 64 * 1024
+SLICE = 256 * 1024
 BURST = 32
 #: What a call's messages and a stream's message weigh among what a connection collects before it is sent.
 CALL, MESSAGE = 4, 1

@@ -2,6 +2,9 @@
 
 Nearly every call has a deadline and nearly none reaches it, so setting one and taking it back has to cost next to
 nothing: an entry in a dictionary instead of two operations on the loop's heap.
+
+The loop's own timers run in empty contexts: else the one that happens to be armed inside a handler would keep that
+handler's context variables, its call among them, until it fires, long after the call is over.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterable
+from contextvars import Context
 from typing import Protocol
 
 __all__ = ["Expiry", "Timer", "Timers"]
@@ -82,7 +86,7 @@ class Timers:
         if self._handle is not None:
             self._handle.cancel()
         self._next = key
-        self._handle = self.loop.call_at(key * TICK, self._fire)
+        self._handle = self.loop.call_at(key * TICK, self._fire, context=Context())
 
     def _fire(self) -> None:
         self._handle = None
@@ -125,7 +129,7 @@ class Expiry:
         if when < self._next:
             self.stop()
             self._next = when
-            self._handle = self._loop.call_at(when + TICK, self._look)
+            self._handle = self._loop.call_at(when + TICK, self._look, context=Context())
 
     def stop(self) -> None:
         """Nothing expires any more."""

@@ -1,4 +1,4 @@
-"""Two lines in which calls of one connection wait: for a stream that they may open, and for their messages' turn."""
+"""Where calls of one connection wait: for a stream that they may open, for their messages' turn, for a change."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-__all__ = ["Backlog", "Places"]
+__all__ = ["Backlog", "Places", "Watchers"]
 
 
 class Places:
@@ -17,7 +17,7 @@ class Places:
     def __init__(self, loop: asyncio.AbstractEventLoop, free: Callable[[], int]) -> None:
         self._loop = loop
         self._free = free
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters: deque[asyncio.Future[None]] | tuple[()] = ()  # most connections never need one
         self._offers = 0  # places that were offered and not taken yet
 
     @property
@@ -34,15 +34,16 @@ class Places:
 
     async def _wait(self) -> None:
         place = self._loop.create_future()
-        self._waiters.append(place)
+        waiters = self._waiters = self._waiters or deque()
+        waiters.append(place)
         try:
             await place
         except BaseException:  # cancelled, or closed as a coroutine
             if place.done() and not place.cancelled():
                 self._offers -= 1
                 self.offer()
-            elif place in self._waiters:
-                self._waiters.remove(place)
+            elif place in waiters:
+                waiters.remove(place)
             raise
         self._offers -= 1
 
@@ -59,16 +60,46 @@ class Places:
                 free -= 1
 
 
-class Backlog:
-    """Bytes of messages that wait for a peer that takes nothing. From `limit` on, no further ones should be made."""
+class Watchers:
+    """Who waits for something to change, and looks again then."""
 
-    __slots__ = ("_bytes", "_limit", "_loop", "_waiters")
+    __slots__ = ("_futures",)
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
+        self._futures: list[asyncio.Future[None]] | None = None
+
+    async def wait(self) -> None:
+        """Until it may have changed."""
+        waiter = asyncio.get_running_loop().create_future()
+        futures = self._futures = self._futures or []
+        futures.append(waiter)
+        try:
+            await waiter
+        except BaseException:  # cancelled
+            if waiter in futures:
+                futures.remove(waiter)
+            raise
+
+    def wake(self) -> None:
+        """Let all who wait look again."""
+        futures, self._futures = self._futures, None
+        for waiter in futures or ():
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+class Backlog(Watchers):
+    """Bytes of messages that wait for a peer that takes nothing. From `limit` on, no further ones should be made.
+
+    Those who `wait` look again then: others before them may have made their messages.
+    """
+
+    __slots__ = ("_bytes", "_limit")
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
         self._limit = limit
         self._bytes = 0
-        self._waiters: list[asyncio.Future[None]] = []
 
     @property
     def is_full(self) -> bool:
@@ -78,23 +109,5 @@ class Backlog:
     def add(self, size: int) -> None:
         """`size` more bytes wait; negative: fewer."""
         self._bytes += size
-        if self._waiters and not self.is_full:
+        if self._futures is not None and not self.is_full:
             self.wake()
-
-    async def wait(self) -> None:
-        """Until it may have become less. Look again then: those before may have made their messages."""
-        waiter = self._loop.create_future()
-        self._waiters.append(waiter)
-        try:
-            await waiter
-        except BaseException:  # cancelled
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
-            raise
-
-    def wake(self) -> None:
-        """Let all who wait look again."""
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters.clear()

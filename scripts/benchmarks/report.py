@@ -30,7 +30,12 @@ COLUMNS: dict[str, tuple[tuple[str, str, int], ...]] = {
     ),
     "memory": (("kb", "KB each", 1),),
     "startup": (("ms", "ms", 0),),
-    "layers": (("us", "µs", 2),),
+    "layers": (
+        ("tiny_client", "tiny, client", 2),
+        ("tiny_server", "tiny, server", 2),
+        ("typical_client", "typical, client", 2),
+        ("typical_server", "typical, server", 2),
+    ),
     "scaling": (
         ("cpu_us", "CPU µs/call", 1),
         ("calls_per_s", "calls/s", 0),

@@ -1,5 +1,8 @@
 """How long it takes from the interpreter's start to the first answered call, over bare asyncio.
 
+From compiled bytecode, as installed packages have it: an environment that forbids to write it (PYTHONDONTWRITEBYTECODE)
+would have every process compile the checkout's sources, and nobody else's.
+
 python -m benchmarks.startup orbit-lite     imports, starts a server, makes a call, prints nothing
 """
 
@@ -9,6 +12,7 @@ import asyncio
 import importlib
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -28,20 +32,24 @@ SIDES = {
 
 def startup(run: Run) -> Iterator[Step]:
     for _, contender in run.interleaved(run.of_kind(*KINDS)):
-        run.results.note("startup", contender.name, "a whole process less one that only runs asyncio")
+        run.results.note("startup", contender.name, "a whole process less one that only runs asyncio; from bytecode")
         yield f"startup: {contender.name}", partial(measure, run, contender)
 
 
 def measure(run: Run, contender: Contender) -> None:
-    bare = elapsed(contender.python, BARE)
-    whole = elapsed(contender.python, contender.kind)
+    with tempfile.TemporaryDirectory() as bytecode:
+        for kind in (BARE, contender.kind):
+            elapsed(contender.python, kind, bytecode)  # compiles
+        bare = elapsed(contender.python, BARE, bytecode)
+        whole = elapsed(contender.python, contender.kind, bytecode)
     run.results.add("startup", IMPORT, contender.name, {"ms": (whole - bare) * 1e3})
 
 
-def elapsed(python: str, kind: str) -> float:
-    """Seconds from start to end of a process."""
+def elapsed(python: str, kind: str, bytecode: str) -> float:
+    """Seconds from start to end of a process. bytecode: where it is kept."""
+    variables = environment({"PYTHONPYCACHEPREFIX": bytecode, "PYTHONDONTWRITEBYTECODE": ""})
     before = time.perf_counter()
-    subprocess.run([python, "-m", "benchmarks.startup", kind], check=True, env=environment(), cwd=ROOT)
+    subprocess.run([python, "-m", "benchmarks.startup", kind], check=True, env=variables, cwd=ROOT)
     return time.perf_counter() - before
 
 

@@ -65,10 +65,13 @@ def value(scenario: str, case: str, metric: str) -> Callable[[Results], Spread |
 
 
 def growth(kind: str) -> Callable[[Results], Spread | None]:
-    """CPU of a call with the most streams or connections open, over that with one: the worst of all numbers."""
+    """CPU of a call with the most streams or connections open, over that with one: the worst of all numbers.
+
+    Cases are known by how they end; those that say more after it are not meant.
+    """
 
     def figure(results: Results) -> Spread | None:
-        cases = [case for case in results.cases("scaling") if kind in case]
+        cases = [case for case in results.cases("scaling") if case.endswith((kind, f"{kind}s"))]
         if len(cases) < 2:
             return None
         first, *others = (results.get("scaling", case, OURS, "cpu_us") for case in cases)

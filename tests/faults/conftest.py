@@ -345,12 +345,15 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[Attacked]]]:
     before = asyncio.all_tasks()
     made: list[tuple[Attacked, asyncio.Task[None]]] = []
 
-    async def make(*, http2: dict[str, Any] | None = None, guard: Any = None, **options: Any) -> Attacked:
+    async def make(
+        *, http2: dict[str, Any] | None = None, guard: Any = None, keep_alive_interval: float = 7200.0, **options: Any
+    ) -> Attacked:
         target = Target()
         limits = http2 or {}
         if "preface_timeout" in limits:
             options["handshake_timeout"] = limits["preface_timeout"]
         config = ServerConfig(**{"cancel_grace": 1.0, "http2": Http2Config(**limits), **options})
+        object.__setattr__(config, "keep_alive_interval", keep_alive_interval)  # also below what may be configured
         server = Server([target], config=config, guard=guard)
         await server.start("127.0.0.1", 0)
         attacked = Attacked(server, target, Channel("127.0.0.1", server.port))

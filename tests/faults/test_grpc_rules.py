@@ -149,8 +149,7 @@ async def test_metadata_that_http_allows_is_no_error(serve: Serve) -> None:
 
 
 async def test_a_server_ends_the_calls_of_a_peer_that_answers_no_ping(serve: Serve) -> None:
-    attacked = await serve(keep_alive_timeout=0.1)
-    object.__setattr__(attacked.server.config, "keep_alive_interval", 0.1)  # below what may be configured
+    attacked = await serve(keep_alive_interval=0.1, keep_alive_timeout=0.1)
     peer = await attacked.connect()
     await peer.send(peer.headers(1, peer.request("/test.Target/Hang")))
     while not attacked.target.alive:  # noqa: ASYNC110

@@ -10,7 +10,7 @@ from hpack import Decoder
 
 from orbit_lite.http2 import Connection, Fields, Http2Config
 from orbit_lite.http2.events import ConnectionFailed, DataReceived, Event, RequestReceived, ResponseReceived
-from orbit_lite.http2.fields import HeaderEncoder
+from orbit_lite.http2.fields import HeaderEncoder, HeaderMemory
 from orbit_lite.http2.streams import Stream
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -76,7 +76,7 @@ class Wire:
     def __init__(self, *, client: bool = False, ready: bool = True, config: Http2Config | None = None) -> None:
         self.connection = Connection(config or Http2Config(), client=client, now=0.0)
         self.now = 0.0
-        self.encoder = HeaderEncoder()
+        self.encoder = HeaderEncoder(HeaderMemory(1 << 14, 128))
         self.decoder = Decoder()
         #: Everything that the connection told.
         self.events: list[Event] = []

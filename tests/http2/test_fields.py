@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orbit_lite.http2.errors import ConnectionFault, ErrorCode
-from orbit_lite.http2.fields import Fields, HeaderBlock, HeaderDecoder, HeaderEncoder, Malformed
+from orbit_lite.http2.fields import Fields, HeaderBlock, HeaderDecoder, HeaderEncoder, HeaderMemory, Malformed
 
 LIMIT, MOST = 16 * 1024, 128
 
@@ -44,7 +44,11 @@ def sessions(draw: st.DrawFn) -> list[Fields | int]:
 
 
 def decoder() -> HeaderDecoder:
-    return HeaderDecoder(LIMIT, MOST)
+    return HeaderDecoder(HeaderMemory(LIMIT, MOST))
+
+
+def encoder() -> HeaderEncoder:
+    return HeaderEncoder(HeaderMemory(LIMIT, MOST))
 
 
 def text(headers: Iterable[tuple[bytes | str, bytes | str]]) -> Fields:
@@ -58,15 +62,15 @@ def text(headers: Iterable[tuple[bytes | str, bytes | str]]) -> Fields:
 @given(sessions())
 @example([((("te", "a"),)), 100, 200, ((("te", "a"),))])
 def test_another_decoder_reads_what_we_encode(session: list[Fields | int]) -> None:
-    encoder, theirs, ours = HeaderEncoder(), Decoder(), decoder()
+    ours, theirs, reader = encoder(), Decoder(), decoder()
     for step in session:
         if isinstance(step, int):
-            encoder.limit_table(step)
+            ours.limit_table(step)
             theirs.max_allowed_table_size = min(step, 4096)
         else:
-            block = encoder.encode(step)
+            block = ours.encode(step)
             assert text(theirs.decode(block, raw=True)) == step
-            assert ours.decode(block).fields == step
+            assert reader.decode(block).fields == step
 
 
 @given(sessions(), st.booleans())
@@ -83,16 +87,6 @@ def test_we_decode_what_another_encoder_writes(session: list[Fields | int], huff
             resized = 0
             headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in step]
             assert ours.decode(encoder.encode(headers, huffman=huffman)).fields == step
-
-
-class Forgetful(HeaderDecoder):
-    """Decodes every block anew."""
-
-    __slots__ = ()
-
-    def decode(self, data: bytes) -> HeaderBlock:
-        self._known.clear()
-        return super().decode(data)
 
 
 @given(st.data())
@@ -115,8 +109,15 @@ def test_memory_never_gives_a_stale_answer(data: st.DataObject) -> None:
     updates = st.sampled_from([b"", b"", b"", b"\x20", b"\x3f\x41", b"\x3f\xe1\x1f", b"\x20\x3f\xe1\x1f"])
     blocks = st.tuples(updates, st.lists(pieces, max_size=3).map(b"".join)).map(b"".join)
     known = data.draw(st.lists(blocks, min_size=1))
-    remembering, forgetful = decoder(), Forgetful(LIMIT, MOST)
+    memory, no_memory = HeaderMemory(LIMIT, MOST), HeaderMemory(LIMIT, MOST)
+    others = HeaderDecoder(memory), HeaderDecoder(memory)
+    for other in others:  # who share the memory, and say something else or the same
+        with suppress(ConnectionFault):
+            for block in data.draw(st.lists(st.sampled_from(known), max_size=10)):
+                other.decode(block)
+    remembering, forgetful = HeaderDecoder(memory), HeaderDecoder(no_memory)
     for block in data.draw(st.lists(st.sampled_from(known), max_size=30)):
+        no_memory.forget()
         try:
             expected = forgetful.decode(block).fields
         except ConnectionFault:
@@ -127,11 +128,11 @@ def test_memory_never_gives_a_stale_answer(data: st.DataObject) -> None:
 
 
 def test_a_repeated_block_is_decoded_once() -> None:
-    encoder, ours = HeaderEncoder(), decoder()
-    encoder.encode(REQUEST)
-    block = encoder.encode(REQUEST)
-    assert encoder.encode(REQUEST) is block
-    ours.decode(HeaderEncoder().encode(REQUEST))  # fills the table
+    writer, ours = encoder(), decoder()
+    writer.encode(REQUEST)
+    block = writer.encode(REQUEST)
+    assert writer.encode(REQUEST) is block
+    ours.decode(encoder().encode(REQUEST))  # fills the table
     assert ours.recall(block) is None
     first = ours.decode(block)
     assert ours.decode(block) is first
@@ -159,24 +160,59 @@ def test_a_size_update_counts_each_time_it_comes() -> None:
 
 
 def test_the_memory_is_bounded() -> None:
-    encoder, ours = HeaderEncoder(), decoder()
-    encoder.encode(RESPONSE)
-    for number in range(2000):
-        ours.decode(encoder.encode((("x", str(number)),)))
-    assert len(ours._known) <= 256
-    assert len(encoder._known) <= 256
-    encoder.encode((("x", "y" * 5000),))
-    assert all(len(block) <= 1024 for block in encoder._known.values())
+    memory = HeaderMemory(LIMIT, MOST)
+    writer, ours = HeaderEncoder(memory), HeaderDecoder(memory)
+    most = 0
+    for number in range(10_000):
+        ours.decode(writer.encode((("x", str(number)),)))
+        most = max(most, len(memory.heard.known) + len(memory.said.known))
+    assert 100 < most < 2500
+    writer.encode((("x", "y" * 5000),))
+    assert all(len(block) <= 1024 for block in memory.said.known.values())
+
+
+def test_tables_that_change_for_ever_are_not_all_remembered() -> None:
+    memory, writer = HeaderMemory(LIMIT, MOST), Encoder()
+    ours, here, steps = HeaderDecoder(memory), memory.heard, 0
+    for number in range(100):
+        ours.decode(writer.encode([(b"x", str(number).encode())]))
+    while here.steps:
+        ((_, here),) = here.steps.values()
+        steps += 1
+    assert steps == 8
+
+
+def test_what_one_connection_has_learned_another_knows() -> None:
+    memory = HeaderMemory(LIMIT, MOST)
+    seen = []
+    for _ in range(2):
+        writer, reader = HeaderEncoder(memory), HeaderDecoder(memory)
+        blocks = [writer.encode(REQUEST), writer.encode(REQUEST), writer.encode(RESPONSE)]
+        seen.append((blocks, [reader.decode(block) for block in blocks]))
+        assert reader.recall(blocks[1]) is seen[0][1][1]
+    assert all(a is b for first, second in zip(*seen, strict=True) for a, b in zip(first, second, strict=True))
+
+
+def test_connections_that_share_a_memory_keep_their_own_tables() -> None:
+    memory = HeaderMemory(LIMIT, MOST)
+    first, second = HeaderDecoder(memory), HeaderDecoder(memory)
+    first.decode(b"\x40\x01a\x011")
+    with pytest.raises(ConnectionFault):
+        second.decode(b"\xbe")
+    second = HeaderDecoder(memory)
+    second.decode(b"\x40\x01a\x012")
+    assert first.decode(b"\xbe").fields == (("a", "1"),)
+    assert second.decode(b"\xbe").fields == (("a", "2"),)
 
 
 # ---------------------------------------------------------------- the tables
 
 
 def test_metadata_is_never_entered_into_a_table() -> None:
-    encoder, theirs = HeaderEncoder(), Decoder()
+    writer, theirs = encoder(), Decoder()
     fields = (*REQUEST, ("authorization", "secret"), ("x-id", "1"))
     for _ in range(3):
-        headers = theirs.decode(encoder.encode(fields), raw=True)
+        headers = theirs.decode(writer.encode(fields), raw=True)
     names = {bytes(name) for name, _ in theirs.header_table.dynamic_entries}
     assert {b"authorization", b"x-id"}.isdisjoint(names)
     never = {bytes(header[0]) for header in headers if isinstance(header, NeverIndexedHeaderTuple)}
@@ -184,60 +220,60 @@ def test_metadata_is_never_entered_into_a_table() -> None:
 
 
 def test_nothing_pushes_an_entry_out() -> None:
-    encoder, theirs = HeaderEncoder(), Decoder()
-    theirs.decode(encoder.encode(REQUEST))
+    writer, theirs = encoder(), Decoder()
+    theirs.decode(writer.encode(REQUEST))
     first = list(theirs.header_table.dynamic_entries)
     for number in range(200):
-        theirs.decode(encoder.encode(((":path", f"/s/{number}" + "x" * 50),)))
+        theirs.decode(writer.encode(((":path", f"/s/{number}" + "x" * 50),)))
     assert list(theirs.header_table.dynamic_entries)[-len(first) :] == first
-    assert len(encoder.encode(REQUEST)) == len(REQUEST)  # an index for each
+    assert len(writer.encode(REQUEST)) == len(REQUEST)  # an index for each
 
 
 def test_without_a_table_nothing_is_entered() -> None:
-    encoder, theirs = HeaderEncoder(), Decoder()
-    encoder.limit_table(0)
+    writer, theirs = encoder(), Decoder()
+    writer.limit_table(0)
     theirs.max_allowed_table_size = 0
     for _ in range(3):
-        assert text(theirs.decode(encoder.encode(REQUEST), raw=True)) == REQUEST
+        assert text(theirs.decode(writer.encode(REQUEST), raw=True)) == REQUEST
     assert not theirs.header_table.dynamic_entries
 
 
 def test_a_larger_table_than_ours_is_not_used() -> None:
-    encoder = HeaderEncoder()
-    first = encoder.encode(REQUEST)
-    encoder.limit_table(1 << 32)
-    assert len(encoder.encode(REQUEST)) < len(first)
+    writer = encoder()
+    first = writer.encode(REQUEST)
+    writer.limit_table(1 << 32)
+    assert len(writer.encode(REQUEST)) < len(first)
 
 
 def test_blocks_from_before_a_change_are_not_sent_after_it() -> None:
-    encoder, theirs = HeaderEncoder(), Decoder()
+    writer, theirs = encoder(), Decoder()
     for size in (4096, 0, 4096, 300, 4096):
-        encoder.limit_table(size)
+        writer.limit_table(size)
         theirs.max_allowed_table_size = size
         for _ in range(3):
-            assert text(theirs.decode(encoder.encode(REQUEST), raw=True)) == REQUEST
+            assert text(theirs.decode(writer.encode(REQUEST), raw=True)) == REQUEST
 
 
 def test_after_a_change_too_nothing_pushes_an_entry_out() -> None:
-    encoder = HeaderEncoder()
+    writer = encoder()
     first: Fields = ((":path", "/first"),)
     second: Fields = ((":path", "/second"),)
-    encoder.encode(first)
-    encoder.encode(second)
-    encoder.limit_table(60)  # room for one
+    writer.encode(first)
+    writer.encode(second)
+    writer.limit_table(60)  # room for one
     for _ in range(3):
-        encoder.encode(first)
-        encoder.encode(second)
-    assert len(encoder.encode(first)) == 1
-    assert len(encoder.encode(second)) > 1
+        writer.encode(first)
+        writer.encode(second)
+    assert len(writer.encode(first)) == 1
+    assert len(writer.encode(second)) > 1
 
 
 def test_however_often_the_limit_changes_two_updates_tell_of_it() -> None:
     """RFC 7541 §4.2: the smallest size and the last."""
-    encoder = HeaderEncoder()
+    writer = encoder()
     for size in (100, 200, 0, 300, 4096, 77):
-        encoder.limit_table(size)
-    assert encoder.encode(((":method", "GET"),)) == b"\x20\x3f\x2e\x82"
+        writer.limit_table(size)
+    assert writer.encode(((":method", "GET"),)) == b"\x20\x3f\x2e\x82"
 
 
 @pytest.mark.parametrize(
@@ -273,7 +309,7 @@ def test_any_bytes_give_fields_or_a_connection_fault(blocks: list[bytes]) -> Non
 
 def lists(*sizes: int) -> bytes:
     """A block that enters nothing, with fields of these sizes as RFC 9113 §6.5.2 counts them."""
-    return HeaderEncoder().encode(tuple(("x", "y" * (size - 33)) for size in sizes))
+    return encoder().encode(tuple(("x", "y" * (size - 33)) for size in sizes))
 
 
 def test_lists_up_to_the_limit_are_as_they_should_be() -> None:

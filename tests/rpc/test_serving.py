@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -216,3 +218,25 @@ async def test_metadata_after_the_reply_is_too_late(serve: Serve) -> None:
     served = await serve(handler)
     assert await served.unary("q") == "x"
     assert told == ["initial metadata was sent already"]
+
+
+async def test_a_call_is_forgotten_though_what_it_called_has_left_timers_and_a_connection(serve: Serve) -> None:
+    seen: list[weakref.ref[Any]] = []
+
+    async def answer(stream: Any) -> None:
+        await stream.send_message(await stream.recv_message())
+
+    inner = await serve(answer)
+
+    async def handler(stream: Any) -> None:
+        seen.append(weakref.ref(stream))
+        await stream.recv_message()
+        await inner.channel.connect()
+        await stream.send_message(StringValue(await inner.unary("x", timeout=30.0)))
+
+    outer = await serve(handler)
+    assert await outer.unary(timeout=30.0) == "x"
+    assert inner.channel.is_connected
+    await asyncio.sleep(0)
+    gc.collect()
+    assert [call() for call in seen] == [None]

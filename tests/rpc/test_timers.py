@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import gc
+import weakref
 from functools import partial
 
 from orbit_lite.rpc.timers import TICK, Expiry, Timers
@@ -62,6 +65,35 @@ async def test_far_ones_leave_nothing_in_the_loop() -> None:
     assert len(timers) == 0
     scheduled = getattr(loop, "_scheduled", [])  # asyncio's own list; other loops have none to look at
     assert not [handle for handle in scheduled if not handle.cancelled() and handle.when() > loop.time() + 1000]
+
+
+class Something:
+    """A call, say."""
+
+
+_of_a_handler: contextvars.ContextVar[Something | None] = contextvars.ContextVar("of a handler", default=None)
+
+
+async def test_who_arms_a_timer_is_not_kept_by_it() -> None:
+    loop = asyncio.get_running_loop()
+    timers, loan = Timers(loop), Loan()
+    expiry = Expiry(loop, lambda: [loan])
+
+    async def handler() -> weakref.ref[Something]:
+        _of_a_handler.set(Something())
+        timers.start(loop.time() + 30.0, lambda: None)
+        expiry.add(loan, loop.time() + 30.0)
+        kept = _of_a_handler.get()
+        assert kept is not None
+        return weakref.ref(kept)
+
+    kept = await asyncio.create_task(handler())
+    await asyncio.sleep(0)
+    gc.collect()
+    assert len(timers) == 1
+    assert loan.expires is not None
+    assert kept() is None
+    expiry.stop()
 
 
 class Loan:

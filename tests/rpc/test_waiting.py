@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from orbit_lite.rpc.waiting import Backlog, Places
+from orbit_lite.rpc.waiting import Backlog, Places, Watchers
 
 
 class Seats:
@@ -70,7 +70,7 @@ async def test_who_is_cancelled_in_the_line_is_not_offered_anything() -> None:
 
 
 async def test_a_full_backlog_lets_all_look_again_when_it_has_room() -> None:
-    backlog = Backlog(asyncio.get_running_loop(), 10)
+    backlog = Backlog(10)
     made: list[int] = []
 
     async def make(number: int) -> None:
@@ -91,7 +91,7 @@ async def test_a_full_backlog_lets_all_look_again_when_it_has_room() -> None:
 
 
 async def test_a_cancelled_maker_is_forgotten() -> None:
-    backlog = Backlog(asyncio.get_running_loop(), 1)
+    backlog = Backlog(1)
     backlog.add(1)
     waiting = asyncio.create_task(backlog.wait())
     await settle()
@@ -100,3 +100,16 @@ async def test_a_cancelled_maker_is_forgotten() -> None:
     backlog.add(-1)
     assert waiting.cancelled()
     assert not backlog.is_full
+
+
+async def test_all_who_watch_look_again_and_who_left_is_forgotten() -> None:
+    watchers = Watchers()
+    first, second, gone = [asyncio.create_task(watchers.wait()) for _ in range(3)]
+    await settle()
+    gone.cancel()
+    await settle()
+    assert not first.done()
+    watchers.wake()
+    await asyncio.gather(first, second)
+    assert gone.cancelled()
+    watchers.wake()

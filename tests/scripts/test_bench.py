@@ -93,6 +93,7 @@ def test_growth_is_that_of_the_worst_number_of_streams() -> None:
         found.add("scaling", case, OURS, {"cpu_us": cost})
     found.add("scaling", "1 connection", OURS, {"cpu_us": 100.0})
     found.add("scaling", "1,000 connections", OURS, {"cpu_us": 119.0})
+    found.add("scaling", "1,000 connections, 16 in flight", OURS, {"cpu_us": 200.0})
     assert verdict(found, "cost of a call, 1 to 1,000 open streams").found == Spread(1.3, 1.3, 1.3)
     assert verdict(found, "cost of a call, 1 to 1,000 connections").text == "reached"
 
