@@ -132,7 +132,7 @@ class World:
         self.lines: list[str] = []
         self.is_terse = False
         self.paused: set[NodeId] = set()
-        self.seen: dict[NodeId, tuple[str, int, str | None]] = {}
+        self.seen: dict[NodeId, tuple[str, str, str]] = {}
         self.stale: list[Outgoing] = []  # requests of a node's earlier life: nobody waits for their answers
         self.reads = 0
         self.leaders: dict[int, NodeId] = {}
@@ -161,29 +161,29 @@ class World:
                 self.cluster.pump(node_id)
             if core.role is Role.LEADER:
                 assert self.leaders.setdefault(core.term, node_id) == node_id, f"two leaders in term {core.term}"
-            if not self.is_terse:
-                self.tell_state(node_id, core)
         self.cluster.packets = [packet for packet in self.cluster.packets if not self.is_lost(packet)]
+        if not self.is_terse:
+            self.tell_changes()
 
     def is_lost(self, packet: Packet) -> bool:
         is_stale = packet.response is not None and any(packet.sent is sent for sent in self.stale)
         return is_stale or self.link(packet) in self.cluster.cut
 
-    @staticmethod
-    def state_text(core: RaftCore) -> str:
+    def state(self, core: RaftCore) -> tuple[str, str, str]:
+        """What is told when it changes."""
         of = f" of {core.leader.key}" if core.leader is not None and core.role is Role.FOLLOWER else ""
-        return f" is {core.role.value}{of}, term {core.term}, vote {core.vote.key if core.vote is not None else 'none'}"
+        role = f"{core.role.value}{of}, term {core.term}, vote {core.vote.key if core.vote is not None else 'none'}"
+        return role, f"commit {core.commit}", f"fault: {core.fault}"
 
-    def tell_state(self, node_id: NodeId, core: RaftCore) -> None:
-        text = self.state_text(core)
-        before = self.seen.get(node_id, ("", 0, None))
-        self.seen[node_id] = text, core.commit, core.fault
-        if text != before[0]:
-            self.say(node_id, text)
-        if core.commit != before[1]:
-            self.say(node_id, f" commits up to {core.commit}")
-        if core.fault != before[2]:
-            self.say(node_id, f" reports: {core.fault}")
+    def tell_changes(self) -> None:
+        changes: dict[str, list[str]] = {}
+        for node_id, core in sorted(self.cluster.cores.items()):
+            before = self.seen.get(node_id)
+            self.seen[node_id] = now = self.state(core)
+            for at, text in enumerate(now):
+                if text != (before[at] if before is not None else "fault: None"):
+                    changes.setdefault(text, []).append(node_id.key)
+        self.lines += [f"  {' '.join(names)}: {text}" for text, names in changes.items()]
 
     def watch(self, node_id: NodeId, ready: Ready) -> None:
         """Tell what a Ready asks for, in the order in which it is done."""
@@ -242,10 +242,14 @@ class World:
         return (there, back) if packet.response is None else (back, there)
 
     def on(self, link: str, number: str | None = None) -> list[Packet]:
-        """What is on the way on a link "a->b": all, or the n-th."""
-        ends = tuple(map(NodeId, link.split("->")))
-        packets = [packet for packet in self.cluster.packets if self.link(packet) == ends]
-        if not packets or (number is not None and int(number) > len(packets)):
+        """What is on the way on a link "a->b", "a->*" or "*->b": all, or the n-th."""
+        source, target = link.split("->")
+        packets = [
+            packet
+            for packet in self.cluster.packets
+            if source in {"*", self.link(packet)[0].key} and target in {"*", self.link(packet)[1].key}
+        ]
+        if (not packets and "*" not in link) or (number is not None and int(number) > len(packets)):
             raise AssertionError(f"nothing is on the way on {link}")
         return packets if number is None else [packets[int(number) - 1]]
 
@@ -259,10 +263,12 @@ class World:
         self.cluster.deliver(packet)
         self.finish()
 
-    def settle(self, *, steps: int = 2_000) -> None:
+    def settle(self, *, kinds: tuple[type[Request], ...] = (), steps: int = 2_000) -> None:
+        """Deliver until nothing moves any more; kinds: only these requests, and the answers to them."""
         for _ in range(steps):
             self.finish()
-            packet = next((one for one in self.cluster.packets if self.link(one)[1] not in self.paused), None)
+            awake = (packet for packet in self.cluster.packets if self.link(packet)[1] not in self.paused)
+            packet = next((one for one in awake if not kinds or isinstance(one.sent.request, kinds)), None)
             if packet is None:
                 return
             self.take(packet)
@@ -286,7 +292,7 @@ class World:
         self.cluster.random = Draws()
         self.cluster.watch = self.watch
         for node_id, core in self.cluster.cores.items():
-            self.seen[node_id] = self.state_text(core), core.commit, core.fault
+            self.seen[node_id] = self.state(core)
             core.ready()  # the founding entry, which says nothing
 
     def do_stored(self, name: str, *terms: str) -> None:
@@ -386,10 +392,10 @@ class World:
         self.core(name).handle_timer(self.cluster.now)
 
     def do_elect(self, name: str) -> None:
-        """elect a: its election timeout comes, and all messages are delivered."""
+        """elect a: its election timeout comes, and votes are delivered; what it sends as the leader stays on the way."""
         self.is_terse = True
         self.do_tick(name)
-        self.settle()
+        self.settle(kinds=(PreVoteRequest, VoteRequest))
         if self.core(name).role is not Role.LEADER:
             self.say(NodeId(name), " is not elected")
 
