@@ -105,14 +105,14 @@ def response_text(request: Request, response: Response) -> str:
 
 
 def log_text(core: RaftCore) -> str:
-    entries = [core.term_at(index) for index in range(core.first_index, core.last_index + 1)]
-    snapshot = f"snapshot {core.snapshot.index}@{core.snapshot.term}, " if core.snapshot is not None else ""
-    terms = " ".join(map(str, entries))
-    return f"{snapshot}terms of {core.first_index}..{core.last_index}: {terms}; commit {core.commit}"
+    first, last = core.first_index, core.last_index
+    snapshot = f"a snapshot to {core.snapshot.index}@{core.snapshot.term}, " if core.snapshot is not None else ""
+    terms = " ".join(str(core.term_at(index)) for index in range(first, last + 1))
+    return f"{snapshot}{f'terms of {first}..{last}: {terms}' if terms else 'no entries'}; commit {core.commit}"
 
 
 class Draws(random.Random):
-    """Gives what the scenario says: 0 makes election timeouts the shortest, below 1 the longest."""
+    """A node's share of the spread of election timeouts: always the same, from 0 to 1, until the scenario changes it."""
 
     value = 0.0
 
@@ -135,6 +135,7 @@ class World:
         self.seen: dict[NodeId, tuple[str, str, str]] = {}
         self.stale: list[Outgoing] = []  # requests of a node's earlier life: nobody waits for their answers
         self.reads = 0
+        self.draws: dict[NodeId, Draws] = {}
         self.leaders: dict[int, NodeId] = {}
         self.committed: dict[int, LogEntry] = {}
 
@@ -249,9 +250,10 @@ class World:
             for packet in self.cluster.packets
             if source in {"*", self.link(packet)[0].key} and target in {"*", self.link(packet)[1].key}
         ]
-        if (not packets and "*" not in link) or (number is not None and int(number) > len(packets)):
-            raise AssertionError(f"nothing is on the way on {link}")
-        return packets if number is None else [packets[int(number) - 1]]
+        chosen = packets if number is None else packets[int(number) - 1 : int(number)]
+        if not chosen:
+            self.lines.append("  nothing is on the way there")
+        return chosen
 
     def take(self, packet: Packet) -> None:
         self.cluster.packets = [other for other in self.cluster.packets if other is not packet]
@@ -289,22 +291,31 @@ class World:
         values |= {name: float(text) if "." in text else int(text) for name, text in options.items()}
         nodes = names + learners
         self.cluster = self.make_cluster(len(names), learners=len(learners), config=RaftConfig(**values), names=nodes)
-        self.cluster.random = Draws()
+        for node in nodes:
+            self.start(node)
+            self.seen[NodeId(node)] = self.state(self.core(node))
+            self.core(node).ready()  # the founding entry, which says nothing
         self.cluster.watch = self.watch
-        for node_id, core in self.cluster.cores.items():
-            self.seen[node_id] = self.state(core)
-            core.ready()  # the founding entry, which says nothing
+
+    def start(self, name: str) -> None:
+        """Start a node with what its disk holds; the later its turn, the longer its election timeouts."""
+        node_id = NodeId(name)
+        if node_id not in self.draws:
+            self.draws[node_id] = Draws()
+            self.draws[node_id].value = (len(self.draws) - 1) / 10
+        self.cluster.random = self.draws[node_id]
+        self.cluster.start(node_id)
 
     def do_stored(self, name: str, *terms: str) -> None:
         """stored a 1 1 2 …: the node begins anew, with a log of entries of these terms, the founding entry included."""
-        disk, node_id = self.cluster.disks[NodeId(name)], NodeId(name)
+        disk = self.cluster.disks[NodeId(name)]
         entries = [
             LogEntry(int(term), index, LiteCommand(LiteKind.DATA, "", 0, f"{index}.{term}".encode()))
             for index, term in enumerate(terms, 1)
         ]
         disk.entries = disk.entries[:1] + entries[1:]
         disk.hard_state = HardState(entries[-1].term, None, 1)
-        self.cluster.start(node_id)
+        self.start(name)
 
     def do_crash(self, name: str) -> None:
         """crash a: what was not persisted is lost."""
@@ -315,11 +326,12 @@ class World:
 
     def do_restart(self, name: str) -> None:
         """restart a: with what it persisted."""
-        self.cluster.start(NodeId(name))
+        self.start(name)
 
     def do_join(self, name: str) -> None:
         """join d: a node with an empty store starts; `add` makes it a member."""
         self.cluster.add(NodeId(name), Stored())
+        self.start(name)
 
     def do_wipe(self, name: str) -> None:
         """wipe a: it crashes, loses its store, and starts under its old name."""
@@ -354,9 +366,9 @@ class World:
 
     # ------------------------------------------------------------ commands: time
 
-    def do_draw(self, value: str) -> None:
-        """draw 0.5: the random number of each election timeout from now on."""
-        Draws.value = float(value)
+    def do_draw(self, name: str, value: str) -> None:
+        """draw a 0.5: its election timeouts are from now on in the middle between the shortest and the longest."""
+        self.draws[NodeId(name)].value = float(value)
 
     def do_tick(self, name: str) -> None:
         """tick a: its next deadline comes; nobody else's timer fires."""
@@ -387,9 +399,8 @@ class World:
         self.paused.add(NodeId(name))
 
     def do_resume(self, name: str) -> None:
-        """resume a: its timers fire first."""
+        """resume a: it goes on, and finds out how late it is."""
         self.paused.discard(NodeId(name))
-        self.core(name).handle_timer(self.cluster.now)
 
     def do_elect(self, name: str) -> None:
         """elect a: its election timeout comes, and votes are delivered; what it sends as the leader stays on the way."""
@@ -409,7 +420,8 @@ class World:
 
     def do_repeat(self, link: str, number: str = "1") -> None:
         """repeat a->b [n]: deliver the n-th, and it stays on the way."""
-        self.hand_over(self.on(link, number)[0])
+        for packet in self.on(link, number):
+            self.hand_over(packet)
 
     def do_drop(self, link: str, number: str | None = None) -> None:
         """drop a->b [n]: all that is on the way there now, or only the n-th, is lost."""
