@@ -55,6 +55,9 @@ __all__ = ["MakeCluster", "play"]
 
 MakeCluster = Callable[..., "Cluster"]
 
+#: Characters of a user's data that are shown.
+_SHOWN = 10
+
 # ---------------------------------------------------------------- values as text
 
 
@@ -64,7 +67,9 @@ def entry_text(entry: LogEntry) -> str:
     if (configuration := configuration_of(entry)) is not None:
         members = (f"{member.node_id.key}{'' if member.voter else ' (learner)'}" for member in configuration.members)
         return f"{text} [{' '.join(members)}]"
-    return f"{text} noop" if command.kind is LiteKind.NOOP else f'{text} "{command.data.decode()}"'
+    data = command.data.decode()
+    shown = data if len(data) <= _SHOWN else f"{data[:_SHOWN]}… {len(data)} bytes"
+    return f"{text} noop" if command.kind is LiteKind.NOOP else f'{text} "{shown}"'
 
 
 def entries_text(entries: Iterable[LogEntry]) -> str:
@@ -349,7 +354,9 @@ class World:
     def do_persist(self, name: str) -> None:
         """persist a: the write under way is done."""
         node_id = NodeId(name)
-        ready = self.cluster.writing[node_id]
+        if (ready := self.cluster.writing.get(node_id)) is None:
+            self.say(node_id, " has nothing to write")
+            return
         self.cluster.finish_write(node_id)
         self.say(node_id, " has written it", is_detail=True)
         self.tell_promises(node_id, ready)
@@ -358,6 +365,11 @@ class World:
         """compact a: a snapshot takes the place of the log."""
         self.cluster.compact(NodeId(name))
         self.do_log(name)
+
+    def do_rot(self, name: str) -> None:
+        """rot a: a byte of its stored snapshot changes."""
+        disk = self.cluster.disks[NodeId(name)]
+        disk.snapshot_data = bytes([disk.snapshot_data[0] ^ 1]) + disk.snapshot_data[1:]
 
     def do_log(self, *names: str) -> None:
         """log a b …: what is in their logs."""
