@@ -12,7 +12,6 @@ from __future__ import annotations
 import random
 import shlex
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orbit_lite.errors import OrbitError

@@ -33,6 +33,6 @@ def test_the_scenario_goes_as_it_is_told(path: Path, play: Callable[[str], str])
 
 
 def test_a_command_that_goes_another_way_is_seen(play: Callable[[str], str]) -> None:
-    told = 'Prose.\n> nodes a\n> elect a\n  a is follower\n'
+    told = "Prose.\n> nodes a\n> elect a\n  a is follower\n"
     assert play(told) != told
     assert play(play(told)) == play(told)
