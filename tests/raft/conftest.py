@@ -45,7 +45,9 @@ from orbit_lite.raft import (
 )
 
 _spec = importlib.util.spec_from_file_location(
-    "orbit_test_scenario_language", Path(__file__).parent / "scenario_language.py"
+    "orbit_test_scenario_language",
+    Path(__file__).parent / "scenario_language" / "__init__.py",
+    submodule_search_locations=[str(Path(__file__).parent / "scenario_language")],
 )
 assert _spec is not None
 assert _spec.loader is not None

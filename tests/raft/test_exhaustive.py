@@ -1,9 +1,9 @@
 """All that can happen to three nodes within a few steps: figure 3 holds in every state (Raft §5.4.3).
 
-Where random histories pick some interleavings of many steps, this takes all of few: breadth first, each state once. Steps
-are: a message arrives or is lost, a timer fires, a node crashes (before or after its write), a proposal, a slow write
-that ends. Time stands still, for safety must not depend on it (§5.6): a timer may fire at any moment. What rests on
-clocks, leases and leader stickiness, is off.
+Where random histories pick some interleavings of many steps, this takes all of few: breadth first, each state once.
+Steps are: a message arrives or is lost, a timer fires, a node crashes (before or after its write), a proposal, a slow
+write that ends. Time stands still, for safety must not depend on it (§5.6): a timer may fire at any moment. What rests
+on clocks, leases and leader stickiness, is off.
 """
 
 from __future__ import annotations
@@ -443,25 +443,32 @@ def answer_at_once(duties: Duties, answer: Answer, write: int = 0) -> None:
     duties._answers.append((0, answer))
 
 
+class Mutant(NamedTuple):
+    """An error in place of a function of the core, and the property that it breaks."""
+
+    story: Callable[[], int]
+    place: object
+    name: str
+    function: Callable[..., object]
+    finding: str
+
+
+MUTANTS = {
+    "commit by counting": Mutant(figure_8, leader, "advance_commit", count_copies_only, "a leader lacks the committed"),
+    "commit before the write": Mutant(
+        slow_leader, leader, "advance_commit", count_what_is_not_durable, "not on a majority's disks"
+    ),
+    "vote for a shorter log": Mutant(
+        replication, follower, "_may_vote_for", lambda raft, request: True, "a leader lacks the committed"
+    ),
+    "answer before the write": Mutant(slow_leader, Duties, "answer", answer_at_once, "not durable"),
+    "vote not stored": Mutant(election, RaftState, "set_vote", lambda raft, candidate: None, "grants a vote"),
+}
+
+
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    ("story", "place", "name", "mutant", "finding"),
-    [
-        (figure_8, leader, "advance_commit", count_copies_only, "a leader lacks the committed"),
-        (slow_leader, leader, "advance_commit", count_what_is_not_durable, "not on a majority's disks"),
-        (replication, follower, "_may_vote_for", lambda raft, request: True, "a leader lacks the committed"),
-        (slow_leader, Duties, "answer", answer_at_once, "not durable"),
-        (election, RaftState, "set_vote", lambda raft, candidate: None, "grants a vote"),
-    ],
-)
-def test_an_error_in_the_core_is_found(
-    story: Callable[[], int],
-    place: object,
-    name: str,
-    mutant: Callable[..., object],
-    finding: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(place, name, mutant)
-    with pytest.raises(AssertionError, match=finding):
-        story()
+@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS.keys())
+def test_an_error_in_the_core_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mutant.place, mutant.name, mutant.function)
+    with pytest.raises(AssertionError, match=mutant.finding):
+        mutant.story()
