@@ -59,7 +59,7 @@ class Commands(World):
             self.start(node)
             self.seen[NodeId(node)] = state_text(self.core(node))
             self.core(node).ready()  # the founding entry, which says nothing
-        self.cluster.watch = self.watch
+        self.cluster.watch = self.watch  # from now on all is told
 
     def start(self, name: str) -> None:
         """Start a node with what its disk holds; the later its turn, the longer its election timeouts."""
@@ -84,7 +84,7 @@ class Commands(World):
     def do_crash(self, name: str) -> None:
         """crash a: what was not persisted is lost."""
         node_id = NodeId(name)
-        self.stale += [packet.sent for packet in self.cluster.packets if packet.source == node_id]
+        self.stale += self.asked.pop(node_id, [])
         del self.cluster.cores[node_id], self.seen[node_id]
         self.cluster.writing.pop(node_id, None)
 

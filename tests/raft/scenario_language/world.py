@@ -43,7 +43,8 @@ class World:
         self.is_terse = False
         self.paused: set[NodeId] = set()
         self.seen: dict[NodeId, tuple[str, str, str]] = {}
-        self.stale: list[Outgoing] = []  # requests of a node's earlier life: nobody waits for their answers
+        self.asked: dict[NodeId, list[Outgoing]] = {}  # the requests of each node's life
+        self.stale: list[Outgoing] = []  # … and of earlier ones: nobody waits for their answers
         self.reads = 0
         self.draws: dict[NodeId, Draws] = {}
         self.leaders: dict[int, NodeId] = {}
@@ -108,6 +109,7 @@ class World:
 
     def tell_requests(self, node_id: NodeId, requests: Iterable[Outgoing]) -> None:
         for sent in requests:
+            self.asked.setdefault(node_id, []).append(sent)
             self.say(node_id, f" {self.arrow(node_id, sent.to)} {request_text(sent)}", is_detail=True)
 
     def arrow(self, node_id: NodeId, to: NodeId) -> str:
