@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -40,6 +43,17 @@ from orbit_lite.raft import (
     Stored,
     bootstrap_state,
 )
+
+_spec = importlib.util.spec_from_file_location(
+    "orbit_test_scenario_language",
+    Path(__file__).parent / "scenario_language" / "__init__.py",
+    submodule_search_locations=[str(Path(__file__).parent / "scenario_language")],
+)
+assert _spec is not None
+assert _spec.loader is not None
+scenario_language = importlib.util.module_from_spec(_spec)
+sys.modules[_spec.name] = scenario_language
+_spec.loader.exec_module(scenario_language)
 
 CONFIG = RaftConfig(heartbeat_interval=0.1, snapshot_trailing_entries=0, snapshot_chunk_bytes=4)
 
@@ -458,14 +472,22 @@ def solo() -> Callable[..., Solo]:
 
 @pytest.fixture(scope="session")
 def cluster() -> Callable[..., Cluster]:
-    """Makes clusters of n1, n2, …; the last ones are learners."""
+    """Makes clusters of n1, n2, …, or of these names; the last ones are learners."""
 
-    def make(size: int = 3, *, learners: int = 0, config: RaftConfig = CONFIG, seed: int = 1) -> Cluster:
-        nodes = ids(size + learners)
+    def make(
+        size: int = 3, *, learners: int = 0, config: RaftConfig = CONFIG, seed: int = 1, names: Iterable[str] = ()
+    ) -> Cluster:
+        nodes = [NodeId(name) for name in names] or ids(size + learners)
         stored = bootstrap_state(configuration(nodes[:size], nodes[size:]))
         return Cluster(dict.fromkeys(nodes, stored), config, seed)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def play(cluster: Callable[..., Cluster]) -> Callable[[str], str]:
+    """Carries out the commands of a scenario; its text with what happened."""
+    return lambda text: scenario_language.play(text, cluster, Packet)
 
 
 @pytest.fixture(scope="session")
