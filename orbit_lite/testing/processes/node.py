@@ -1,0 +1,101 @@
+"""One node of a cluster of processes: `python -m orbit_lite.testing.processes.node --help`.
+
+A RaftConsensus with a SqliteLogStore, its gRPC server and transport, and a key-value machine that clients reach by
+`service.py`. It ends when its stdin does, so none outlives whoever started it, and on SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from orbit_lite.model import NodeId
+from orbit_lite.raft import RaftConfig, RaftConsensus, StateMachine
+from orbit_lite.services import GrpcRaftTransport, start_raft_server
+from orbit_lite.storage import SqliteLogStore
+from orbit_lite.testing.processes.service import MachineService
+from orbit_lite.testing.simulation import KeyValueMachine
+
+__all__ = ["LEADERSHIPS", "main", "run"]
+
+#: In a node's folder: each term in which it led, a line each, over all its lives.
+LEADERSHIPS = "leaderships"
+
+#: Makes what is served beside Raft's own services.
+Services: TypeAlias = Callable[[RaftConsensus], Sequence[Any]]
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(prog="python -m orbit_lite.testing.processes.node", description=__doc__)
+    add = found.add_argument
+    add("--node", type=NodeId.parse, required=True, metavar="ID")
+    add("--member", action="append", required=True, metavar="ID=HOST:PORT", help="each founder, this node as well")
+    add("--folder", type=Path, required=True, help="where its log is")
+    add("--config", type=json.loads, default={}, metavar="JSON", help="fields of RaftConfig")
+    add("--join", action="store_true", help="it was not among the founders")
+    return found
+
+
+def members(texts: Sequence[str]) -> dict[NodeId, str]:
+    """Addresses by node."""
+    return {NodeId.parse(name): address for name, _, address in (text.partition("=") for text in texts)}
+
+
+async def run(options: argparse.Namespace, machine: StateMachine, services: Services) -> None:
+    """Serve until stdin ends."""
+    ending = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, ending.set)
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+
+    me, addresses = options.node, members(options.member)
+    with SqliteLogStore.open(options.folder) as store:
+        consensus = RaftConsensus(
+            me, list(addresses), RaftConfig(**options.config), store=store, state_machine=machine, join=options.join
+        )
+
+        def elected(leader: NodeId) -> None:
+            if leader == me:
+                note(options.folder, consensus.get_current_term())
+
+        consensus.on_leader_elected(elected)
+        transport = GrpcRaftTransport(me, addresses)
+        async with await start_raft_server(consensus, addresses[me], services=services(consensus)):
+            try:
+                await consensus.start(transport)
+                over = [loop.create_task(reader.read()), loop.create_task(ending.wait())]
+                await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
+                for task in over:
+                    task.cancel()
+            finally:
+                await consensus.stop()
+                await transport.close()
+
+
+def note(folder: Path, term: int) -> None:
+    """Survives this process, not the machine."""
+    descriptor = os.open(folder / LEADERSHIPS, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        os.write(descriptor, b"%d\n" % term)
+    finally:
+        os.close(descriptor)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    options = parser().parse_args(arguments)
+    machine = KeyValueMachine()
+    asyncio.run(run(options, machine, lambda consensus: [MachineService(consensus, machine)]))
+
+
+if __name__ == "__main__":
+    main()

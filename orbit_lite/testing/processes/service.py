@@ -1,0 +1,82 @@
+"""What a client can ask a node of a cluster of processes: three unary methods whose messages are BytesValue."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from betterproto.lib.google.protobuf import BytesValue
+from grpclib.const import Cardinality, Handler
+
+from orbit_lite.raft import RaftConsensus
+from orbit_lite.rpc import InvalidArgument, ServerCall
+from orbit_lite.testing.simulation import KeyValueMachine
+
+__all__ = ["CLIENT", "PROPOSE", "READ", "SEQ", "STATUS", "MachineService"]
+
+PROPOSE, READ, STATUS = (f"/orbit.testing.Machine/{name}" for name in ("Propose", "Read", "Status"))
+#: Metadata of Propose: the session and the number in it, under which a command is applied once.
+CLIENT, SEQ = "client", "seq"
+
+
+class MachineService:
+    """A KeyValueMachine behind a RaftConsensus.
+
+    Propose: a command of the machine; its result, once it is committed and applied here. Read: a key; its value, after
+    a linearizable read. Status: JSON, without asking anybody.
+    """
+
+    def __init__(self, consensus: RaftConsensus, machine: KeyValueMachine) -> None:
+        self._consensus = consensus
+        self._machine = machine
+
+    def __mapping__(self) -> dict[str, Handler]:
+        methods = {PROPOSE: self._propose, READ: self._read, STATUS: self._status}
+        return {
+            path: Handler(method, Cardinality.UNARY_UNARY, BytesValue, BytesValue) for path, method in methods.items()
+        }
+
+    async def _propose(self, call: ServerCall[BytesValue, BytesValue]) -> None:
+        client, seq = (call.metadata.get(name) for name in (CLIENT, SEQ))
+        if not isinstance(client, str) or not isinstance(seq, str) or not seq.isdecimal():
+            raise InvalidArgument(f"metadata: {CLIENT} and {SEQ} are needed")
+
+        async def answer(request: BytesValue) -> BytesValue:
+            return BytesValue(await self._consensus.propose(request.value, client=client, seq=int(seq), timeout=None))
+
+        await call.answer_with(answer)
+
+    async def _read(self, call: ServerCall[BytesValue, BytesValue]) -> None:
+        async def answer(request: BytesValue) -> BytesValue:
+            await self._consensus.read(timeout=None)
+            return BytesValue(self._machine.values.get(request.value.decode(), "").encode())
+
+        await call.answer_with(answer)
+
+    async def _status(self, call: ServerCall[BytesValue, BytesValue]) -> None:
+        async def answer(_: BytesValue) -> BytesValue:
+            return BytesValue(json.dumps(status_of(self._consensus)).encode())
+
+        await call.answer_with(answer)
+
+
+def status_of(consensus: RaftConsensus) -> dict[str, Any]:
+    """Of a node that was started."""
+    status = consensus.status()
+    return {
+        "pid": os.getpid(),
+        "role": status.role.value,
+        "is_leader": consensus.is_leader(),
+        "leader": None if (leader := consensus.get_leader()) is None else str(leader),
+        "term": status.term,
+        "commit": status.commit,
+        "applied": consensus.applied_index,
+        "first_index": status.first_index,
+        "last_index": status.last_index,
+        "snapshots_restored": consensus.metrics.snapshots_restored,
+        "writes": consensus.writes,
+        "entries_written": consensus.entries_written,
+        "failure": None if consensus.failure is None else str(consensus.failure),
+        "fault": status.fault,
+    }
