@@ -31,6 +31,15 @@ COLUMNS: dict[str, tuple[tuple[str, str, int], ...]] = {
     "memory": (("kb", "KB each", 1),),
     "startup": (("ms", "ms", 0),),
     "layers": (("us", "µs", 2),),
+    "raft": (
+        ("calls_per_s", "puts/s", 0),
+        ("client_us", "client CPU µs", 1),
+        ("server_us", "nodes' CPU µs", 1),
+        ("fsyncs", "fsyncs/put", 3),
+        ("others", "others", 2),
+        ("p50_us", "p50 µs", 0),
+        ("p99_us", "p99 µs", 0),
+    ),
     "scaling": (
         ("cpu_us", "CPU µs/call", 1),
         ("calls_per_s", "calls/s", 0),
@@ -49,7 +58,7 @@ CALLS = (
     ("p99_us", "p99 µs", 0),
     ("p999_us", "p99.9 µs", 0),
 )
-PEER = {"codec": "protobuf upb"}
+PEER = {"codec": "protobuf upb", "raft": "etcd"}
 MOST_WARNINGS = 8
 #: Cores used by others from which a run counts as disturbed; kernel threads and the progress line need some.
 FOREIGN = 0.15

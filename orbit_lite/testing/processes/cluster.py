@@ -26,6 +26,7 @@ __all__ = ["ClusterFailed", "NodeProcess", "ProcessCluster"]
 HOST = "127.0.0.1"
 STATUS_TIMEOUT = 0.5  # seconds
 PAUSE = 0.02  # seconds between two looks at the nodes
+LAST_WORDS = 500  # characters of a node's log that an error shows
 END_GRACE = 10.0  # seconds that a node has for its end
 
 
@@ -134,6 +135,10 @@ class NodeProcess:
             return None
         found: dict[str, Any] = json.loads(reply.value)
         return found
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        return self.log.read_text(errors="replace")[-LAST_WORDS:] if self.log.exists() else ""
 
     def leaderships(self) -> list[int]:
         """The terms in which it led, as it has noted itself."""
@@ -249,7 +254,8 @@ class ProcessCluster:
                         return result
                     await asyncio.sleep(PAUSE)
         except TimeoutError as error:
-            raise ClusterFailed(f"waited {timeout:g} s for {what}; {self.nodes}: {statuses}") from error
+            words = "".join(f"\n{node.name}: {node.last_words()}" for node in self.nodes if not node.is_running)
+            raise ClusterFailed(f"waited {timeout:g} s for {what}; {self.nodes}: {statuses}{words}") from error
 
     def leaderships(self) -> dict[int, list[str]]:
         """Who led in each term: two in one would break Election Safety (Raft §5.2)."""

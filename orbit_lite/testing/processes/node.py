@@ -21,7 +21,7 @@ from orbit_lite.model import NodeId
 from orbit_lite.raft import RaftConfig, RaftConsensus, StateMachine
 from orbit_lite.services import GrpcRaftTransport, start_raft_server
 from orbit_lite.storage import SqliteLogStore
-from orbit_lite.testing.processes.service import MachineService
+from orbit_lite.testing.processes.service import MachineService, StatusService
 from orbit_lite.testing.simulation import KeyValueMachine
 
 __all__ = ["LEADERSHIPS", "main", "run"]
@@ -29,7 +29,7 @@ __all__ = ["LEADERSHIPS", "main", "run"]
 #: In a node's folder: each term in which it led, a line each, over all its lives.
 LEADERSHIPS = "leaderships"
 
-#: Makes what is served beside Raft's own services.
+#: Makes what is served beside Raft's own services and the node's status.
 Services: TypeAlias = Callable[[RaftConsensus], Sequence[Any]]
 
 
@@ -69,7 +69,7 @@ async def run(options: argparse.Namespace, machine: StateMachine, services: Serv
 
         consensus.on_leader_elected(elected)
         transport = GrpcRaftTransport(me, addresses)
-        async with await start_raft_server(consensus, addresses[me], services=services(consensus)):
+        async with await start_raft_server(consensus, addresses[me], services=[StatusService(consensus), *services(consensus)]):
             try:
                 await consensus.start(transport)
                 over = [loop.create_task(reader.read()), loop.create_task(ending.wait())]

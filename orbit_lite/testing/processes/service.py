@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
 
 from betterproto.lib.google.protobuf import BytesValue
 from grpclib.const import Cardinality, Handler
@@ -13,31 +14,42 @@ from orbit_lite.raft import RaftConsensus
 from orbit_lite.rpc import InvalidArgument, ServerCall
 from orbit_lite.testing.simulation import KeyValueMachine
 
-__all__ = ["CLIENT", "PROPOSE", "READ", "SEQ", "STATUS", "MachineService"]
+__all__ = ["CLIENT", "PROPOSE", "READ", "SEQ", "STATUS", "MachineService", "StatusService"]
 
 PROPOSE, READ, STATUS = (f"/orbit.testing.Machine/{name}" for name in ("Propose", "Read", "Status"))
+Call: TypeAlias = ServerCall[BytesValue, BytesValue]
+
 #: Metadata of Propose: the session and the number in it, under which a command is applied once.
 CLIENT, SEQ = "client", "seq"
 
 
-class MachineService:
-    """A KeyValueMachine behind a RaftConsensus.
+class StatusService:
+    """Status: JSON, without asking anybody."""
 
-    Propose: a command of the machine; its result, once it is committed and applied here. Read: a key; its value, after
-    a linearizable read. Status: JSON, without asking anybody.
-    """
+    def __init__(self, consensus: RaftConsensus) -> None:
+        self._consensus = consensus
+
+    def __mapping__(self) -> dict[str, Handler]:
+        return {STATUS: handler(self._status)}
+
+    async def _status(self, call: Call) -> None:
+        async def answer(_: BytesValue) -> BytesValue:
+            return BytesValue(json.dumps(status_of(self._consensus)).encode())
+
+        await call.answer_with(answer)
+
+
+class MachineService:
+    """Propose: a command of the machine; its result, once it is committed and applied here. Read: a key; its value."""
 
     def __init__(self, consensus: RaftConsensus, machine: KeyValueMachine) -> None:
         self._consensus = consensus
         self._machine = machine
 
     def __mapping__(self) -> dict[str, Handler]:
-        methods = {PROPOSE: self._propose, READ: self._read, STATUS: self._status}
-        return {
-            path: Handler(method, Cardinality.UNARY_UNARY, BytesValue, BytesValue) for path, method in methods.items()
-        }
+        return {PROPOSE: handler(self._propose), READ: handler(self._read)}
 
-    async def _propose(self, call: ServerCall[BytesValue, BytesValue]) -> None:
+    async def _propose(self, call: Call) -> None:
         client, seq = (call.metadata.get(name) for name in (CLIENT, SEQ))
         if not isinstance(client, str) or not isinstance(seq, str) or not seq.isdecimal():
             raise InvalidArgument(f"metadata: {CLIENT} and {SEQ} are needed")
@@ -47,18 +59,16 @@ class MachineService:
 
         await call.answer_with(answer)
 
-    async def _read(self, call: ServerCall[BytesValue, BytesValue]) -> None:
+    async def _read(self, call: Call) -> None:
         async def answer(request: BytesValue) -> BytesValue:
             await self._consensus.read(timeout=None)
             return BytesValue(self._machine.values.get(request.value.decode(), "").encode())
 
         await call.answer_with(answer)
 
-    async def _status(self, call: ServerCall[BytesValue, BytesValue]) -> None:
-        async def answer(_: BytesValue) -> BytesValue:
-            return BytesValue(json.dumps(status_of(self._consensus)).encode())
 
-        await call.answer_with(answer)
+def handler(method: Callable[[Call], Awaitable[None]]) -> Handler:
+    return Handler(method, Cardinality.UNARY_UNARY, BytesValue, BytesValue)
 
 
 def status_of(consensus: RaftConsensus) -> dict[str, Any]:
