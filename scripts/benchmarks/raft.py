@@ -33,6 +33,7 @@ MEMBERS = 3
 VALUE = 256  # bytes, as in etcd's own benchmark
 START = 20.0  # seconds until a cluster must have a leader
 PAUSE = 0.05  # seconds
+FSYNCS = "etcd_disk_wal_fsync_duration_seconds_count"
 
 
 def case(in_flight: int) -> str:
@@ -94,9 +95,7 @@ class EtcdCluster(Cluster):
         self._children = [
             subprocess.Popen(
                 [program, "--name", name, "--data-dir", folder / name, "--logger", "zap", "--log-level", "error"]
-                + options("client", client)
-                + options("peer", peer)
-                + ["--initial-advertise-peer-urls", f"http://{HOST}:{peer}", "--initial-cluster", members]
+                + ["--initial-cluster", members, *options("client", client), *options("peer", peer)]
             )
             for name, client, peer in zip(names, self._clients, peers, strict=True)
         ]
@@ -130,7 +129,7 @@ class EtcdCluster(Cluster):
     def fsyncs(self) -> float:
         with urllib.request.urlopen(f"http://{HOST}:{self.leader()}/metrics", timeout=5) as reply:
             lines = reply.read().decode().splitlines()
-        return next(float(line.split()[1]) for line in lines if line.startswith("etcd_disk_wal_fsync_duration_seconds_count"))
+        return next(float(line.split()[1]) for line in lines if line.startswith(FSYNCS))
 
     def end(self) -> None:
         for child in self._children:
@@ -145,8 +144,8 @@ class EtcdCluster(Cluster):
 
 def options(kind: str, port: int) -> list[str]:
     url = f"http://{HOST}:{port}"
-    advertised = ["--advertise-client-urls", url] if kind == "client" else []
-    return [f"--listen-{kind}-urls", url, *advertised]
+    advertised = "--advertise-client-urls" if kind == "client" else "--initial-advertise-peer-urls"
+    return [f"--listen-{kind}-urls", url, advertised, url]
 
 
 def cpu_of(pid: int) -> float:

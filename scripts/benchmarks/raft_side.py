@@ -48,7 +48,7 @@ class ResponseHeader(orbit_lite.codec.Message):
 
 @dataclass(eq=False, repr=False)
 class PutResponse(orbit_lite.codec.Message):
-    header: "ResponseHeader" = betterproto.message_field(1)
+    header: ResponseHeader = betterproto.message_field(1)
 
 
 class PutMachine:
@@ -65,7 +65,9 @@ class PutMachine:
         return REVISION.pack(self.revision)
 
     def snapshot(self) -> bytes:
-        pairs = (KEY_LENGTH.pack(len(key)) + key + REVISION.pack(len(value)) + value for key, value in self.values.items())
+        pairs = (
+            KEY_LENGTH.pack(len(key)) + key + REVISION.pack(len(value)) + value for key, value in self.values.items()
+        )
         return REVISION.pack(self.revision) + b"".join(pairs)
 
     def restore(self, data: bytes) -> None:

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,7 +30,7 @@ LAST_WORDS = 500  # characters of a node's log that an error shows
 END_GRACE = 10.0  # seconds that a node has for its end
 
 
-class ClusterFailed(Exception):  # noqa: N818  # a finding, like an AssertionError
+class ClusterFailed(Exception):
     """Processes did not do in time what was waited for; says what they last said."""
 
 
@@ -73,7 +73,7 @@ class NodeProcess:
             return
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         with self.log.open("ab") as log:
-            self._child = subprocess.Popen(
+            self._child = subprocess.Popen(  # noqa: S603  # our own program
                 self._command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
             )
 
@@ -153,7 +153,7 @@ class NodeProcess:
 
 
 class ProcessCluster:
-    """`async with ProcessCluster(folder, 3) as cluster`: all nodes are up, and one of them leads; at the end none is."""
+    """`async with ProcessCluster(folder, 3) as cluster`: all nodes are up and one of them leads; at the end none is."""
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ class ProcessCluster:
         self._reserved = [] if addresses else [reserve() for _ in range(nodes)]
         found = addresses or [f"{HOST}:{held.getsockname()[1]}" for held in self._reserved]
         names = [f"n{number + 1}" for number in range(nodes)]
-        members = [text for name, address in zip(names, found, strict=True) for text in ("--member", f"{name}={address}")]
+        members = [f"--member={name}={address}" for name, address in zip(names, found, strict=True)]
         options = [*members, "--config", json.dumps(dict(config or {}))]
         folder.mkdir(parents=True, exist_ok=True)
         self.nodes = [
@@ -205,8 +205,7 @@ class ProcessCluster:
         """Every process ends; what they wrote stays."""
         for node in self.nodes:
             await node.close()
-        for node in self.nodes:
-            await asyncio.to_thread(node.end)
+        await asyncio.gather(*(asyncio.to_thread(node.end) for node in self.nodes))
         for held in self._reserved:
             held.close()
         self._reserved.clear()
@@ -237,7 +236,7 @@ class ProcessCluster:
 
         def is_level(statuses: Mapping[str, dict[str, Any]]) -> bool | None:
             applied = {(status["commit"], status["applied"], status["failure"]) for status in statuses.values()}
-            return len(statuses) == len(self.nodes) and len(applied) == 1 or None
+            return (len(statuses) == len(self.nodes) and len(applied) == 1) or None
 
         await self.until(is_level, "all nodes at the same entry", timeout=timeout)
 
@@ -276,7 +275,3 @@ def reserve() -> socket.socket:
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     held.bind((HOST, 0))
     return held
-
-
-def names(nodes: Iterable[NodeProcess]) -> str:
-    return ", ".join(node.name for node in nodes)

@@ -54,8 +54,7 @@ async def run(options: argparse.Namespace, machine: StateMachine, services: Serv
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, ending.set)
-    reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await loop.connect_read_pipe(lambda: _Stdin(ending), sys.stdin)
 
     me, addresses = options.node, members(options.member)
     with SqliteLogStore.open(options.folder) as store:
@@ -64,21 +63,28 @@ async def run(options: argparse.Namespace, machine: StateMachine, services: Serv
         )
 
         def elected(leader: NodeId) -> None:
-            if leader == me:
+            if leader == me and consensus.is_leader():  # still: the call comes a little later
                 note(options.folder, consensus.get_current_term())
 
         consensus.on_leader_elected(elected)
         transport = GrpcRaftTransport(me, addresses)
-        async with await start_raft_server(consensus, addresses[me], services=[StatusService(consensus), *services(consensus)]):
+        async with await start_raft_server(
+            consensus, addresses[me], services=[StatusService(consensus), *services(consensus)]
+        ):
             try:
                 await consensus.start(transport)
-                over = [loop.create_task(reader.read()), loop.create_task(ending.wait())]
-                await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
-                for task in over:
-                    task.cancel()
+                await ending.wait()
             finally:
                 await consensus.stop()
                 await transport.close()
+
+
+class _Stdin(asyncio.Protocol):
+    def __init__(self, ending: asyncio.Event) -> None:
+        self._ending = ending
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._ending.set()
 
 
 def note(folder: Path, term: int) -> None:

@@ -86,6 +86,7 @@ def status_of(consensus: RaftConsensus) -> dict[str, Any]:
         "last_index": status.last_index,
         "snapshots_restored": consensus.metrics.snapshots_restored,
         "writes": consensus.writes,
+        "write_seconds": consensus.write_seconds,
         "entries_written": consensus.entries_written,
         "failure": None if consensus.failure is None else str(consensus.failure),
         "fault": status.fault,
