@@ -86,17 +86,26 @@ class OrbitCluster(Cluster):
 
 
 class EtcdCluster(Cluster):
-    def __init__(self, folder: Path, program: Path) -> None:
+    def __init__(self, folder: Path, program: str) -> None:
         held = [reserve() for _ in range(2 * MEMBERS)]  # until the members listen on them
         ports = [each.getsockname()[1] for each in held]
-        self._clients, peers = ports[:MEMBERS], ports[MEMBERS:]
+        self._clients: list[int] = ports[:MEMBERS]
+        peers = ports[MEMBERS:]
         names = [f"e{number}" for number in range(MEMBERS)]
         members = ",".join(f"{name}=http://{HOST}:{port}" for name, port in zip(names, peers, strict=True))
         self._children = [
             subprocess.Popen(
-                [program, "--name", name, "--data-dir", folder / name, "--logger", "zap", "--log-level", "error"]
-                + ["--initial-cluster", members, *options("client", client), *options("peer", peer)]
-            )
+                [
+                    program,
+                    f"--name={name}",
+                    f"--data-dir={folder / name}",
+                    f"--initial-cluster={members}",
+                    "--logger=zap",
+                    "--log-level=error",
+                    *options("client", client),
+                    *options("peer", peer),
+                ]
+            )  # fmt: skip
             for name, client, peer in zip(names, self._clients, peers, strict=True)
         ]
         self.pids = [child.pid for child in self._children]
@@ -114,7 +123,7 @@ class EtcdCluster(Cluster):
         while time.monotonic() < patience:
             for port in self._clients:
                 if (status := self._status(port)) is not None and status.get("leader") == status["header"]["member_id"]:
-                    return port
+                    return int(port)
             time.sleep(PAUSE)
         raise SideFailed(f"etcd: no leader after {START:g} s")
 
@@ -145,7 +154,7 @@ class EtcdCluster(Cluster):
 def options(kind: str, port: int) -> list[str]:
     url = f"http://{HOST}:{port}"
     advertised = "--advertise-client-urls" if kind == "client" else "--initial-advertise-peer-urls"
-    return [f"--listen-{kind}-urls", url, advertised, url]
+    return [f"--listen-{kind}-urls={url}", f"{advertised}={url}"]
 
 
 def cpu_of(pid: int) -> float:
@@ -186,8 +195,8 @@ class State:
         self._client = Process(sys.executable, "benchmarks.side", "put", "client")
         for contender in contenders:
             folder = Path(self._folder.name) / contender.name
-            ours = contender.kind == OURS
-            self._clusters[contender.name] = (OrbitCluster if ours else EtcdCluster)(folder, contender.python)
+            make = OrbitCluster if contender.kind == OURS else EtcdCluster
+            self._clusters[contender.name] = make(folder, contender.python)
 
     def measure(self, run: Run, contender: Contender, in_flight: int, *, warm: bool) -> None:
         cluster, client = self._clusters[contender.name], self._client

@@ -133,6 +133,8 @@ class Load:
             for number in range(clients)
         ]
         self._rest = rest
+        #: Writes that were acknowledged, in that order.
+        self.acknowledged: History = []
         self._tasks: list[asyncio.Task[None]] = []
         self._is_over = False
 
@@ -153,7 +155,10 @@ class Load:
         try:
             while not self._is_over:
                 number += 1
-                await client.do(self._workload.draw(client.name, number, self._random))
+                operation = self._workload.draw(client.name, number, self._random)
+                result = await client.do(operation)
+                if result is not None and operation.kind != "get":
+                    self.acknowledged.append(client.calls[-1])
                 await asyncio.sleep(self._random.random() * self._rest)
         finally:
             await client.close()
@@ -166,19 +171,18 @@ class Load:
     def given_up(self) -> int:
         return sum(client.given_up for client in self._clients)
 
-    def acknowledged(self) -> list[float]:
-        """When writes were, in order."""
-        ends = [call.end for call in self.history if call.end is not None and call.operation.kind != "get"]
-        return sorted(ends)
-
     async def progress(self, writes: int = 20) -> None:
         """Return when so many more writes have been acknowledged; a task that failed raises here."""
-        wanted = len(self.acknowledged()) + writes
-        while len(self.acknowledged()) < wanted:
-            for task in self._tasks:
-                if task.done():
-                    task.result()
+        wanted = len(self.acknowledged) + writes
+        while len(self.acknowledged) < wanted:
+            self.check()
             await asyncio.sleep(REST)
+
+    def check(self) -> None:
+        """Raises what a client's task has failed with."""
+        for task in self._tasks:
+            if task.done():
+                task.result()
 
 
 async def verdict_of(history: History, addresses: Sequence[str]) -> Verdict:

@@ -19,7 +19,7 @@ from betterproto.lib.google.protobuf import BytesValue
 from orbit_lite.errors import OrbitError
 from orbit_lite.rpc import Channel
 from orbit_lite.testing.processes.node import LEADERSHIPS
-from orbit_lite.testing.processes.service import STATUS
+from orbit_lite.testing.processes.service import DIGEST, STATUS
 
 __all__ = ["ClusterFailed", "NodeProcess", "ProcessCluster"]
 
@@ -123,6 +123,14 @@ class NodeProcess:
 
     async def status(self) -> dict[str, Any] | None:
         """As service.py has it; None when it does not answer."""
+        reply = await self._ask(STATUS)
+        return None if reply is None else json.loads(reply)
+
+    async def digest(self) -> bytes | None:
+        """Of its state machine; None when it does not answer."""
+        return await self._ask(DIGEST)
+
+    async def _ask(self, path: str) -> bytes | None:
         if not self.is_running or self.is_suspended:
             return None
         if self._channel is None:
@@ -130,11 +138,10 @@ class NodeProcess:
         try:
             if not self._channel.is_connected:
                 await self._channel.connect()  # at once: of itself the channel waits longer and longer
-            reply = await self._channel.unary_unary(STATUS, BytesValue(), BytesValue, timeout=STATUS_TIMEOUT)
+            reply = await self._channel.unary_unary(path, BytesValue(), BytesValue, timeout=STATUS_TIMEOUT)
         except OrbitError:
             return None
-        found: dict[str, Any] = json.loads(reply.value)
-        return found
+        return bytes(reply.value)
 
     def last_words(self) -> str:
         """The end of its log."""
@@ -232,13 +239,22 @@ class ProcessCluster:
         return found
 
     async def level(self, *, timeout: float = 30.0) -> None:
-        """Return when all nodes have applied the same, and none has failed. Raises ClusterFailed."""
+        """Return when all nodes have applied the same and none has failed. Raises ClusterFailed.
+
+        Nobody may write meanwhile. Raises ClusterFailed, too, when their states differ.
+        """
 
         def is_level(statuses: Mapping[str, dict[str, Any]]) -> bool | None:
-            applied = {(status["commit"], status["applied"], status["failure"]) for status in statuses.values()}
-            return (len(statuses) == len(self.nodes) and len(applied) == 1) or None
+            applied = {status["applied"] for status in statuses.values()} | {
+                status["last_index"] for status in statuses.values()
+            }
+            well = not any(status["failure"] or status["fault"] for status in statuses.values())
+            return (len(statuses) == len(self.nodes) and len(applied) == 1 and well) or None
 
         await self.until(is_level, "all nodes at the same entry", timeout=timeout)
+        digests = await asyncio.gather(*(node.digest() for node in self.nodes))
+        if len(set(digests)) > 1:
+            raise ClusterFailed(f"equal logs gave different states: {digests}")
 
     async def until(
         self, found: Callable[[Mapping[str, dict[str, Any]]], Any], what: str, *, timeout: float = 20.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Awaitable, Callable
@@ -14,9 +15,9 @@ from orbit_lite.raft import RaftConsensus
 from orbit_lite.rpc import InvalidArgument, ServerCall
 from orbit_lite.testing.simulation import KeyValueMachine
 
-__all__ = ["CLIENT", "PROPOSE", "READ", "SEQ", "STATUS", "MachineService", "StatusService"]
+__all__ = ["CLIENT", "DIGEST", "PROPOSE", "READ", "SEQ", "STATUS", "MachineService", "StatusService"]
 
-PROPOSE, READ, STATUS = (f"/orbit.testing.Machine/{name}" for name in ("Propose", "Read", "Status"))
+PROPOSE, READ, DIGEST, STATUS = (f"/orbit.testing.Machine/{name}" for name in ("Propose", "Read", "Digest", "Status"))
 Call: TypeAlias = ServerCall[BytesValue, BytesValue]
 
 #: Metadata of Propose: the session and the number in it, under which a command is applied once.
@@ -40,14 +41,17 @@ class StatusService:
 
 
 class MachineService:
-    """Propose: a command of the machine; its result, once it is committed and applied here. Read: a key; its value."""
+    """Propose: a command of the machine; its result, once it is committed and applied here. Read: a key; its value.
+
+    Digest: of the machine's state, as it is here.
+    """
 
     def __init__(self, consensus: RaftConsensus, machine: KeyValueMachine) -> None:
         self._consensus = consensus
         self._machine = machine
 
     def __mapping__(self) -> dict[str, Handler]:
-        return {PROPOSE: handler(self._propose), READ: handler(self._read)}
+        return {PROPOSE: handler(self._propose), READ: handler(self._read), DIGEST: handler(self._digest)}
 
     async def _propose(self, call: Call) -> None:
         client, seq = (call.metadata.get(name) for name in (CLIENT, SEQ))
@@ -63,6 +67,12 @@ class MachineService:
         async def answer(request: BytesValue) -> BytesValue:
             await self._consensus.read(timeout=None)
             return BytesValue(self._machine.values.get(request.value.decode(), "").encode())
+
+        await call.answer_with(answer)
+
+    async def _digest(self, call: Call) -> None:
+        async def answer(_: BytesValue) -> BytesValue:
+            return BytesValue(hashlib.blake2b(self._machine.snapshot(), digest_size=16).digest())
 
         await call.answer_with(answer)
 
