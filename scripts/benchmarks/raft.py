@@ -105,7 +105,7 @@ class EtcdCluster(Cluster):
                     *options("client", client),
                     *options("peer", peer),
                 ]
-            )  # fmt: skip
+            )
             for name, client, peer in zip(names, self._clients, peers, strict=True)
         ]
         self.pids = [child.pid for child in self._children]

@@ -11,7 +11,6 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from random import Random
 from typing import Self
 
@@ -143,12 +142,16 @@ class Load:
         return self
 
     async def __aexit__(self, kind: object, *_: object) -> None:
-        self._is_over = True
         if kind is not None:
             for task in self._tasks:
                 task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(*self._tasks, return_exceptions=kind is not None)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.finish()
+
+    async def finish(self) -> None:
+        """Let every client end the operation that is under way; again has no effect."""
+        self._is_over = True
+        await asyncio.gather(*(task for task in self._tasks if not task.cancelled()))
 
     async def _work(self, client: RecordingClient) -> None:
         number = 0

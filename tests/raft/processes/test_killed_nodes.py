@@ -10,9 +10,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
-import pytest
-
-from orbit_lite.testing.processes import Load, NodeProcess, ProcessCluster, RecordingClient, verdict_of
+from orbit_lite.testing.processes import Load, ProcessCluster, RecordingClient, verdict_of
 from orbit_lite.testing.simulation import KeyValueOperation
 
 Processes = Callable[..., ProcessCluster]
@@ -130,11 +128,3 @@ async def test_a_follower_far_behind_catches_up_by_snapshot_while_the_leader_sta
             await load.progress()
         assert cluster.leaderships() == before
         await settle(cluster, load)
-
-
-def others(cluster: ProcessCluster, *nodes: NodeProcess) -> list[NodeProcess]:
-    return [node for node in cluster.nodes if node not in nodes]
-
-
-if __name__ == "__main__":
-    pytest.main([__file__])
