@@ -6,13 +6,20 @@ What decides is time, so no test says how long something takes; each waits until
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
+import pytest
+
 from orbit_lite.testing.processes import Load, ProcessCluster, RecordingClient, verdict_of
 from orbit_lite.testing.simulation import KeyValueOperation
 
+slow_to_start = pytest.mark.skipif(
+    sys.implementation.name == "pypy",
+    reason="PyPy's processes start slowly; that they survive is seen where leaders and where all are killed",
+)
 Processes = Callable[..., ProcessCluster]
 
 
@@ -40,6 +47,7 @@ async def test_killed_leaders_lose_no_acknowledged_write(processes: Processes) -
         await settle(cluster, load)
 
 
+@slow_to_start
 async def test_a_stopped_leader_is_replaced_and_answers_no_old_value_when_it_goes_on(processes: Processes) -> None:
     async with processes(3) as cluster:
         old = await cluster.leader()
@@ -63,6 +71,7 @@ async def test_a_stopped_leader_is_replaced_and_answers_no_old_value_when_it_goe
         await settle(cluster, load)
 
 
+@slow_to_start
 async def test_five_nodes_go_on_without_two(processes: Processes) -> None:
     async with processes(5) as cluster:
         async with Load(cluster.addresses, seed=3, clients=4) as load:
@@ -89,6 +98,7 @@ async def test_all_killed_at_once_come_back_with_all_that_was_acknowledged(proce
         await settle(cluster, load)
 
 
+@slow_to_start
 async def test_a_node_that_lost_its_disk_is_not_taken_for_the_one_it_was(processes: Processes) -> None:
     async with processes(3) as cluster:
         async with Load(cluster.addresses, seed=5) as load:
@@ -110,6 +120,7 @@ async def test_a_node_that_lost_its_disk_is_not_taken_for_the_one_it_was(process
         assert verdict.ok, str(verdict)
 
 
+@slow_to_start
 async def test_a_follower_far_behind_catches_up_by_snapshot_while_the_leader_stays(processes: Processes) -> None:
     async with processes(3, snapshot_entries=200, snapshot_trailing_entries=20) as cluster:
         leader = await cluster.leader()

@@ -12,6 +12,8 @@ import pytest
 
 
 def why_not() -> str | None:
+    if sys.implementation.name == "pypy":
+        return "PyPy's processes start slowly, and a network knows no interpreter"
     if sys.platform != "linux" or os.geteuid() != 0:
         return "network namespaces need Linux and root"
     missing = [name for name in ("ip", "nsenter", "unshare") if shutil.which(name) is None]
