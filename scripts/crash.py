@@ -81,6 +81,7 @@ class Crashes:
 
     async def cycle(self) -> None:
         cluster, random, figures = self._cluster, self._random, self.figures
+        await self._check_nodes()
         leader = await cluster.leader(timeout=PATIENCE)
         term = (await leader.status() or {"term": 0})["term"]
         await asyncio.sleep(random.random() * QUIET)
@@ -112,6 +113,12 @@ class Crashes:
         if kind == "follower":
             return [self._random.choice(followers)]
         return self._random.sample(nodes, 2) if kind == "two nodes" else nodes
+
+    async def _check_nodes(self) -> None:
+        """A node that has failed would be missed only once another one is killed."""
+        for name, status in (await self._cluster.statuses()).items():
+            if status["failure"] or status["fault"]:
+                raise ClusterFailed(f"{name}: {status}")
 
     async def _next_write(self, after: float) -> None:
         end = time.monotonic() + PATIENCE
