@@ -168,10 +168,13 @@ def cpu_of(pid: int) -> float:
 
 def raft(run: Run) -> Iterator[Step]:
     contenders = run.of_kind(OURS)
+    setting = f"{MEMBERS} nodes each, where the system puts them; values of {VALUE} B; fsyncs are those of the leader"
     if run.etcd is None:
-        run.results.note(SCENARIO, OURS, "no program etcd on PATH, see --etcd: nothing to compare with")
+        setting += "; no program etcd on PATH, see --etcd: nothing to compare with"
     else:
         contenders = [*contenders, Contender(ETCD, ETCD, str(run.etcd))]
+    for contender in contenders:
+        run.results.note(SCENARIO, contender.name, setting)
     state = State()
     yield "raft: start", partial(state.start, run, contenders)
     for in_flight in IN_FLIGHT:
