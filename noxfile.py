@@ -165,6 +165,13 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def crash(session: nox.Session) -> None:
+    """200 times kill -9 in a Raft cluster of processes: `nox -s crash -- --cycles 1000 --behind 100000`."""
+    session.install(".")
+    session.run("python", "scripts/crash.py", *session.posargs)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """The property tests of http2, codec and rpc with 100 times the examples: `nox -s fuzz -- SECONDS [pytest's]`."""
     session.install(".[testing]", *groups("test", "peers"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from benchmarks.layers import layers
 from benchmarks.memory import memory
 from benchmarks.plot import svg
 from benchmarks.processes import Contender, SideFailed
+from benchmarks.raft import raft
 from benchmarks.run import FLOOR, OURS, Run, interpreter
 from benchmarks.scaling import scaling
 from benchmarks.startup import startup
@@ -37,6 +39,7 @@ SCENARIOS = {
     "codec": codec,
     "startup": startup,
     "layers": layers,
+    "raft": raft,
 }
 PEERS = ("grpclib", "grpc.aio", "grpcio", FLOOR)
 QUICK_SECONDS, QUICK_REPEATS = 0.08, 1
@@ -46,8 +49,10 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--scenario", action="append", choices=SCENARIOS, metavar="NAME", help=f"only this: {', '.join(SCENARIOS)}")
+    add("scenarios", nargs="*", metavar="SCENARIO", help="only these; the same as --scenario")
     add("--contender", action="append", choices=(OURS, *PEERS), metavar="NAME", help="only this, may be repeated")
     add("--python", action="append", default=[], metavar="PATH", help="orbit-lite on this interpreter too")
+    add("--etcd", type=Path, metavar="PATH", help="the program that `raft` compares with (default: from PATH)")
     add("--repeats", type=int, default=5, metavar="N", help="interleaved repeats of everything (default: %(default)s)")
     add("--seconds", type=float, default=1.0, metavar="S", help="of each measurement (default: %(default)s)")
     add("--quick", action="store_true", help="one short repeat of everything: shows that it runs, not how fast")
@@ -57,6 +62,9 @@ def arguments() -> argparse.Namespace:
     found = parser.parse_args()
     if found.repeats < 1 or found.seconds <= 0:
         parser.error("--repeats and --seconds must be positive")
+    if unknown := sorted({*found.scenarios} - {*SCENARIOS}):
+        parser.error(f"no scenario {', '.join(unknown)}: there are {', '.join(SCENARIOS)}")
+    found.scenario = [*(found.scenario or ()), *found.scenarios]
     return found
 
 
@@ -93,6 +101,9 @@ def main() -> int:
     except (OSError, subprocess.CalledProcessError) as error:
         console.print(f"scripts/bench: {error}", markup=False)
         return 2
+    if options.etcd is None and (found := shutil.which("etcd")) is not None:
+        options.etcd = Path(found)
+    run.etcd = options.etcd
     if options.quick:
         run.repeats, run.seconds, run.quick = QUICK_REPEATS, QUICK_SECONDS, True
     before = os.getloadavg()

@@ -36,6 +36,15 @@ COLUMNS: dict[str, tuple[tuple[str, str, int], ...]] = {
         ("typical_client", "typical, client", 2),
         ("typical_server", "typical, server", 2),
     ),
+    "raft": (
+        ("calls_per_s", "puts/s", 0),
+        ("client_us", "client CPU µs", 1),
+        ("server_us", "nodes' CPU µs", 1),
+        ("fsyncs", "fsyncs/put", 3),
+        ("others", "others", 2),
+        ("p50_us", "p50 µs", 0),
+        ("p99_us", "p99 µs", 0),
+    ),
     "scaling": (
         ("cpu_us", "CPU µs/call", 1),
         ("calls_per_s", "calls/s", 0),
@@ -54,7 +63,7 @@ CALLS = (
     ("p99_us", "p99 µs", 0),
     ("p999_us", "p99.9 µs", 0),
 )
-PEER = {"codec": "protobuf upb"}
+PEER = {"codec": "protobuf upb", "raft": "etcd"}
 MOST_WARNINGS = 8
 #: Cores used by others from which a run counts as disturbed; kernel threads and the progress line need some.
 FOREIGN = 0.15

@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from benchmarks.processes import Contender, Pair, environment
 from benchmarks.results import Results
@@ -31,6 +32,10 @@ class Run:
     quick: bool = False
     results: Results = field(default_factory=Results)
     pairs: dict[str, Pair] = field(default_factory=dict)
+    etcd: Path | None = None
+    """The program, for the scenario `raft`."""
+    closing: list[Callable[[], None]] = field(default_factory=list)
+    """What a scenario has to end that did not come to its end itself; calling it again must have no effect."""
 
     def of_kind(self, *kinds: str) -> list[Contender]:
         return [contender for contender in self.contenders if contender.kind in kinds]
@@ -57,6 +62,8 @@ class Run:
         while self.pairs:
             _, pair = self.pairs.popitem()
             pair.end()
+        while self.closing:
+            self.closing.pop()()
 
 
 PROBE = """

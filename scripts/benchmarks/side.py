@@ -26,6 +26,7 @@ CONTENDERS = {
     "grpclib": ("benchmarks.grpclib_side", "GrpclibServer", "GrpclibClient"),
     "grpc.aio": ("benchmarks.grpcio_side", "AioServer", "AioClient"),
     "grpcio": ("benchmarks.grpcio_side", "SyncServer", "SyncClient"),
+    "put": ("benchmarks.raft_side", "", "PutClient"),
     "asyncio echo": ("benchmarks.echo_side", "EchoServer", "EchoClient"),
 }
 Command = Callable[..., Awaitable[Any]]

@@ -109,5 +109,8 @@ def targets(pypy: str) -> Iterator[Target]:
     yield Target("cost of a call, 1 to 1,000 connections", growth("connection"), 1.2, more=False)
     large = times("payload", "1 MB", theirs=FLOOR)
     yield Target("1 MB messages, against the raw echo", large, 0.5)
+    alone, many = (times("raft", f"{count} in flight", theirs="etcd") for count in (1, 64))
+    yield Target("put into three nodes, 1 in flight, against etcd", alone, 0.5)
+    yield Target("puts into three nodes, 64 in flight, against etcd", many, 0.25, 0.5)
     first = value("startup", "import and first call", "ms")
     yield Target("import and first call, over bare asyncio", first, 200, more=False, unit="ms")

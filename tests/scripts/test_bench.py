@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import report, targets, works
+from benchmarks import raft, raft_side, report, targets, works
 from benchmarks.load import turns
 from benchmarks.plot import svg
 from benchmarks.processes import Contender, halves
@@ -145,6 +146,28 @@ def test_the_raw_echo_sends_as_many_bytes(name: str) -> None:
     made = {"tiny": works.make_tiny(schema), "typical": works.make_typical(schema)}
     message = made.get(name) or works.make_message(schema, 1000)
     assert len(encode(message)) == works.SIZES[name]
+
+
+def test_the_measured_machine_comes_back_from_its_snapshot() -> None:
+    machine, other = raft_side.PutMachine(), raft_side.PutMachine()
+    for key, value in ((b"", b""), (b"a", b"1"), (b"key2", b"v" * 300), (b"a", b"2")):
+        machine.apply(1, raft_side.KEY_LENGTH.pack(len(key)) + key + value)
+    other.apply(1, raft_side.KEY_LENGTH.pack(1) + b"zx")
+    other.restore(machine.snapshot())
+    assert (other.values, other.revision) == ({b"": b"", b"a": b"2", b"key2": b"v" * 300}, 4)
+
+
+def test_without_etcd_the_cluster_is_measured_alone_and_that_is_said() -> None:
+    run = Run((Contender(OURS, OURS),), repeats=2)
+    labels = [label for label, _ in raft.raft(run)]
+    assert labels[1:-1] == [f"raft: {count} in flight, {OURS}" for count in (1, 64, 256) for _ in range(2)]
+    assert "no program etcd" in run.results.notes["raft", OURS]
+
+
+def test_with_etcd_both_clusters_take_turns() -> None:
+    run = Run((Contender(OURS, OURS),), repeats=2, etcd=Path("etcd"))
+    turns_of = [label.rpartition(", ")[2] for label, _ in raft.raft(run)][1:5]
+    assert turns_of == [OURS, "etcd", "etcd", OURS]
 
 
 def test_a_wrong_reply_ends_the_measurement() -> None:
