@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
+from orbit_lite.actors import Placement
 from orbit_lite.directory import ReplicatedDirectory
 from orbit_lite.directory.machine import DirectoryMachine
 from orbit_lite.errors import ConfigurationError, OrbitError
@@ -24,6 +25,11 @@ _log = logging.getLogger("orbit_lite.node")
 
 #: Seconds that a node which stops waits for another one to lead.
 _HAND_OVER = 1.0
+#: Share of a node's lease, at its end, in which actors are put away and no call runs any more.
+_GRACE = 0.1
+#: Steps of the cluster's clock within a lease, and the longest of them in seconds.
+_TICKS = 8
+_LONGEST_TICK = 1.0
 
 
 class NodeConsensus:
@@ -54,7 +60,16 @@ class NodeConsensus:
             join=config.raft_join,
         )
         self.transport = GrpcRaftTransport(node_id, config.seed_nodes)
-        self.directory: ReplicatedDirectory | None = None
+        lease = config.lease_duration
+        self.directory = ReplicatedDirectory(
+            self.consensus,
+            self.machine,
+            lease_duration=lease,
+            tick_interval=min(_LONGEST_TICK, lease / _TICKS),
+            placement=Placement(config.placement),
+            seeds=config.seed_nodes,
+            grace=lease * _GRACE,
+        )
 
     def services(self) -> list[Any]:
         """What the node's server serves for peers and operators."""
@@ -66,15 +81,7 @@ class NodeConsensus:
     async def start(self, info: NodeInfo, incarnation: int) -> None:
         """Take part, and register the node. Raises StoreCorrupt, ClusterMismatch."""
         await self.consensus.start(self.transport)
-        self.directory = ReplicatedDirectory(
-            self.consensus,
-            self.machine,
-            info,
-            incarnation=incarnation,
-            lease_duration=self._config.lease_duration,
-            seeds=self._config.seed_nodes,
-        )
-        await self.directory.start()
+        await self.directory.start(info, incarnation=incarnation)
 
     async def stop(self) -> None:
         """Deregister, hand the leadership over if this node has it, and take no part any more.
@@ -86,8 +93,7 @@ class NodeConsensus:
             steps.push_async_callback(self.transport.close)
             steps.push_async_callback(self.consensus.stop)
             steps.push_async_callback(self._hand_over)
-            if self.directory is not None:
-                steps.push_async_callback(self.directory.stop)
+            steps.push_async_callback(self.directory.stop)
 
     async def _hand_over(self) -> None:
         """So that the others need not wait for an election timeout. They can do without."""
