@@ -48,6 +48,15 @@ class NodeConsensus:
             raise ConfigurationError("raft=True: needs data_dir, for its log, and node_id, which must not change")
         self._config = config
         self.store = SqliteLogStore.open(raft_directory(config.data_dir))
+        try:
+            self._build(node_id, config, state_machine, raft)
+        except BaseException:
+            self.store.close()
+            raise
+
+    def _build(
+        self, node_id: NodeId, config: NodeConfig, state_machine: StateMachine | None, raft: RaftConfig | None
+    ) -> None:
         self.machine = DirectoryMachine()
         self.consensus = RaftConsensus(
             node_id,
