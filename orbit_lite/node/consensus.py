@@ -101,11 +101,11 @@ class NodeConsensus:
             steps.callback(self.store.close)
             steps.push_async_callback(self.transport.close)
             steps.push_async_callback(self.consensus.stop)
-            steps.push_async_callback(self._hand_over)
+            steps.push_async_callback(self.hand_over)
             steps.push_async_callback(self.directory.stop)
 
-    async def _hand_over(self) -> None:
-        """So that the others need not wait for an election timeout. They can do without."""
+    async def hand_over(self) -> None:
+        """Let another node lead, so that nobody has to wait for an election timeout. They can do without."""
         if not self.consensus.is_leader() or len(self.consensus.get_cluster_nodes()) == 1:
             return
         try:

@@ -351,6 +351,8 @@ class OrbitNode:
 
     async def _drain_calls(self, limit: float) -> tuple[int, int]:
         self.health.close()  # ends Watch streams, which would never end by themselves
+        if self._consensus is not None:
+            await self._consensus.hand_over()  # a leader that cannot be reached would still be believed
         if self.server is None:
             return 0, 0
         drained = await self.server.drain(limit)
