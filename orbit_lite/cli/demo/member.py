@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["member"]
 
 
-@click.command("demo-node", hidden=True)
+@click.command("demo-node", hidden=True, short_help="Run a node of the demo.")
 @node_options
 @click.option("--die-with-parent", is_flag=True, help="Stop when stdin closes, as it does when the parent ends.")
 @click.option("--timeout", type=Duration(), default="8s", help="For a command to be decided by the cluster.")
