@@ -7,68 +7,21 @@ on its own node hold; its type is the node's alone, so that it lives there.
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections import deque
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar
 
 from orbit_lite.actors import ActorContext, actor
-from orbit_lite.cli.demo.books import Books, booking_command, open_command, state_of
+from orbit_lite.cli.demo.books import booking_command, open_command, state_of
+from orbit_lite.cli.demo.keeper import Keeper
 from orbit_lite.cli.demo.ledger import ACCOUNT_TYPE, Entry
 from orbit_lite.cli.demo.money import format_cents
-from orbit_lite.errors import InternalError, InvocationFailed
+from orbit_lite.errors import InvocationFailed
 from orbit_lite.model import Json, KeyKind, NodeId
-from orbit_lite.raft import ProposalLost
 
-__all__ = ["BankAccount", "Clerk", "Keeper", "account_of", "clerk_of", "clerk_type"]
+__all__ = ["BankAccount", "Clerk", "account_of", "clerk_of", "clerk_type"]
 
 #: Entries that a statement shows.
 _STATEMENT_LENGTH = 20
-
-
-class Log(Protocol):
-    """What the books need of RaftConsensus."""
-
-    async def propose(self, data: bytes, *, timeout: float | None = ...) -> bytes: ...
-
-    async def read(self, timeout: float | None = ...) -> None: ...
-
-    @property
-    def applied_index(self) -> int: ...
-
-
-class Keeper:
-    """The books of the cluster, as a node reads and writes them. timeout: seconds for one command or reading."""
-
-    def __init__(self, log: Log, books: Books, *, timeout: float = 8.0) -> None:
-        self._log = log
-        self._books = books
-        self._timeout = timeout
-
-    async def write(self, command: bytes) -> dict[str, Any]:
-        """Let the cluster apply the command, once. Raises OrbitError when it is not known whether it did."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout
-        while True:
-            try:
-                reply: dict[str, Any] = json.loads(await self._log.propose(command, timeout=deadline - loop.time()))
-                break
-            except ProposalLost:  # made again it is applied once, as it bears an id
-                if loop.time() >= deadline:
-                    raise
-        if "error" in reply:
-            raise InternalError(reply["error"])
-        return reply
-
-    async def read(self) -> Books:
-        """The books with all that was acknowledged before. Raises NotLeader."""
-        await self._log.read(self._timeout)
-        return self._books
-
-    @property
-    def applied(self) -> int:
-        """Index of the last log entry in this node's books."""
-        return self._log.applied_index
 
 
 class BankAccount:
@@ -154,7 +107,8 @@ class Clerk:
 
 def account_of(keeper: Keeper) -> type[BankAccount]:
     """The actor class of accounts in these books."""
-    return actor(ACCOUNT_TYPE, key=KeyKind.STRING, idle_timeout=None)(type("BankAccount", (BankAccount,), {"keeper": keeper}))
+    cls = type("BankAccount", (BankAccount,), {"keeper": keeper})
+    return actor(ACCOUNT_TYPE, key=KeyKind.STRING, idle_timeout=None)(cls)
 
 
 def clerk_of(keeper: Keeper, node_id: NodeId) -> type[Clerk]:

@@ -4,7 +4,8 @@ Every replica applies the same commands in the same order, so all hold the same 
 balance has an id that its sender chose and is booked once under it (`ledger`), so it may be proposed again whenever
 nobody knows what became of it.
 
-Commands and replies are JSON. A command that makes no sense gets a reply that says so: raising would stop the node.
+An entry of the log is a page: commands in their order. Pages and replies are JSON. What makes no sense gets a reply
+that says so: raising would stop the node.
 """
 
 from __future__ import annotations
@@ -13,26 +14,44 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from orbit_lite.cli.demo.ledger import Booking, Entry, Ledger
+from orbit_lite.errors import InternalError, quote
 from orbit_lite.model import Json
 
-__all__ = ["Books", "booking_command", "open_command", "state_of"]
+__all__ = ["Books", "Document", "booking_command", "open_command", "read_replies", "state_of", "write_page"]
 
 
-def open_command(account: str, balance: int, limit: int) -> bytes:
+#: A command or a reply to one.
+Document: TypeAlias = Mapping[str, Json]
+
+
+def open_command(account: str, balance: int, limit: int) -> Document:
     """Open an account with this balance, in cents; no credit lifts it above the limit."""
-    return _dump({"op": "open", "account": account, "balance": balance, "limit": limit})
+    return {"op": "open", "account": account, "balance": balance, "limit": limit}
 
 
-def booking_command(kind: Entry, account: str, entry_id: str, amount: int) -> bytes:
+def booking_command(kind: Entry, account: str, entry_id: str, amount: int) -> Document:
     """Book an entry, once under its id."""
-    return _dump({"op": kind.value, "account": account, "id": entry_id, "amount": amount})
+    return {"op": kind.value, "account": account, "id": entry_id, "amount": amount}
+
+
+def write_page(commands: Sequence[Document]) -> bytes:
+    """The commands as `Books.apply` takes them."""
+    return _dump(list(commands))
+
+
+def read_replies(data: bytes, count: int) -> list[dict[str, Any]]:
+    """What `Books.apply` gave for a page of so many commands. Raises InternalError for what is no answer to it."""
+    replies = json.loads(data)
+    if not isinstance(replies, list) or len(replies) != count:
+        raise InternalError(f"{count} commands were answered by {quote(repr(replies))}")
+    return replies
 
 
 class Books:
-    """StateMachine. Its replies to both commands: booking, reason, balance and how many entries were booked."""
+    """StateMachine. Its reply to each command: booking, reason, balance and how many entries were booked; or error."""
 
     def __init__(self) -> None:
         self._accounts: dict[str, Ledger] = {}
@@ -40,13 +59,20 @@ class Books:
     # ------------------------------------------------------------ StateMachine
 
     def apply(self, index: int, data: bytes) -> bytes:
-        """Book, or say why not. Never raises."""
+        """Book what the page says, or say why not. Never raises."""
         try:
-            command = json.loads(data)
-            reply = self._apply(command)
-        except (ValueError, TypeError, LookupError, RecursionError) as error:
-            reply = {"error": f"command {index} makes no sense: {error!r}"}
-        return _dump(reply)
+            page = json.loads(data)
+        except (ValueError, RecursionError):
+            page = None
+        if not isinstance(page, list):
+            return _dump({"error": f"entry {index} is no page"})
+        return _dump([self._reply(command) for command in page])
+
+    def _reply(self, command: Any) -> Document:
+        try:
+            return self._apply(command)
+        except (ValueError, TypeError, LookupError) as error:
+            return {"error": f"the command makes no sense: {error!r}"}
 
     def _apply(self, command: Mapping[str, Any]) -> dict[str, Json]:
         name = command["account"]

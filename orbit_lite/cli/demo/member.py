@@ -25,8 +25,9 @@ def member(*, die_with_parent: bool, timeout: float, as_json: bool, **options: A
     """Run a node of the demo: as `serve`, with the bank's books and actors."""
 
     def make(config: NodeConfig) -> OrbitNode:
-        from orbit_lite.cli.demo.bank import Keeper, account_of, clerk_of
+        from orbit_lite.cli.demo.bank import account_of, clerk_of
         from orbit_lite.cli.demo.books import Books
+        from orbit_lite.cli.demo.keeper import Keeper
         from orbit_lite.node.node import OrbitNode
 
         books = Books()
