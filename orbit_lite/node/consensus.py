@@ -47,6 +47,7 @@ class NodeConsensus:
         if config.data_dir is None or config.node_id is None:
             raise ConfigurationError("raft=True: needs data_dir, for its log, and node_id, which must not change")
         self._config = config
+        self._is_last = False  # nobody took the leadership over
         self.store = SqliteLogStore.open(raft_directory(config.data_dir))
         try:
             self._build(node_id, config, state_machine, raft)
@@ -106,11 +107,12 @@ class NodeConsensus:
 
     async def hand_over(self) -> None:
         """Let another node lead, so that nobody has to wait for an election timeout. They can do without."""
-        if not self.consensus.is_leader() or len(self.consensus.get_cluster_nodes()) == 1:
+        if not self.consensus.is_leader() or len(self.consensus.get_cluster_nodes()) == 1 or self._is_last:
             return
         try:
             leader = await self.consensus.transfer_leadership(timeout=_HAND_OVER)
         except OrbitError as error:
+            self._is_last = True  # it is asked for again when the node stops, and would take as long
             _log.info("node %s could not hand the leadership over: %s", self.consensus.node_id, error)
         else:
             _log.info("node %s handed the leadership over to %s", self.consensus.node_id, leader)

@@ -32,8 +32,8 @@ __all__ = ["Cluster", "NodeProcess"]
 _NAMESPACE = "demo"
 
 _START_LIMIT = 60.0  # seconds for an interpreter to come up on a busy machine
-_LEASE = 4.0  # seconds for which a node is believed; its accounts come up elsewhere some time after that
-_STOP_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+_LEASE = 3.0  # seconds for which a node is believed; its accounts come up elsewhere some time after that
+_STOP_GRACE = 1.5  # seconds between SIGTERM and SIGKILL; all that a node keeps goes with the demo
 _LAST_WORDS = 4096  # bytes of a node's stderr that are kept
 
 

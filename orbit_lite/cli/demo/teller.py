@@ -63,8 +63,8 @@ class Teller:
         self._is_hopeless = is_hopeless
 
     async def open_accounts(self, names: Iterable[str], *, balance: int, limit: int) -> None:
-        """Open every account. Raises the first OrbitError."""
-        await self._each(names, lambda name: self._invoke(_account(name), "open", [balance, limit]))
+        """Open every account. Raises the first OrbitError that stays."""
+        await self._each(names, lambda name: self._ask_until_answered(_account(name), "open", [balance, limit]))
 
     async def run(
         self, runs: Sequence[TransferRun], *, stop: asyncio.Event, progress: Callable[[int], None]
@@ -163,19 +163,25 @@ class Teller:
             return Signal.SILENCE, "the answer makes no sense"
 
     async def _balance(self, name: str) -> Holding:
-        pauses = self._pauses()
-        while True:  # asking does no harm, and the next question goes another way
-            try:
-                answer = await self._invoke(_account(name), "balance", [])
-                break
-            except OrbitError as error:
-                if (pause := next(pauses, None)) is None:
-                    return Holding(None, str(error))
-                await asyncio.sleep(pause)
+        try:
+            answer = await self._ask_until_answered(_account(name), "balance", [])
+        except OrbitError as error:
+            return Holding(None, str(error))
         balance = answer.get("balance") if isinstance(answer, dict) else None
         if isinstance(balance, int):
             return Holding(balance)
         return Holding(None, "the account is not open: its books were lost")
+
+    async def _ask_until_answered(self, account: AddressableReference, method: str, arguments: Sequence[Json]) -> Json:
+        """For questions that do no harm when they are asked again; the next one goes another way."""
+        pauses = self._pauses()
+        while True:
+            try:
+                return await self._invoke(account, method, arguments)
+            except OrbitError:
+                if (pause := next(pauses, None)) is None:
+                    raise
+            await asyncio.sleep(pause)
 
     async def _each(self, items: Iterable[_Item], work: Callable[[_Item], Awaitable[_Result]]) -> None:
         """Do the work for every item, `width` at a time; the first error ends it all."""
