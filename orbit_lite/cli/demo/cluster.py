@@ -207,7 +207,9 @@ class Cluster:
 
     async def _start(self) -> None:
         ids = [NodeId(f"node-{number}", _NAMESPACE) for number in range(1, self._count + 1)]
-        endpoints = {node_id: f"http://127.0.0.1:{port}" for node_id, port in zip(ids, _free_ports(len(ids)), strict=True)}
+        endpoints = {
+            node_id: f"http://127.0.0.1:{port}" for node_id, port in zip(ids, _free_ports(len(ids)), strict=True)
+        }
         for node_id in ids:
             node = await NodeProcess.start(
                 node_id, endpoints, Path(self._folder.name), log_level=self._log_level, timeout=self._timeout

@@ -7,7 +7,7 @@ import secrets
 import time
 from dataclasses import dataclass
 
-from orbit_lite.cli.demo.audit import audit
+from orbit_lite.cli.demo.audit import Replica, audit
 from orbit_lite.cli.demo.cluster import Cluster, NodeProcess
 from orbit_lite.cli.demo.entrances import Entrance, Entrances
 from orbit_lite.cli.demo.leadership import Succession, depose, wait_for_leader
@@ -18,14 +18,15 @@ from orbit_lite.cli.demo.report import NodeFigures, Report
 from orbit_lite.cli.demo.rows import Sheet
 from orbit_lite.cli.demo.teller import Teller
 from orbit_lite.cli.demo.transfers import TransferRun
-from orbit_lite.errors import OrbitError
+from orbit_lite.errors import ClusterError, OrbitError
 from orbit_lite.errors import TimeoutError as LimitPassed
 from orbit_lite.rpc import Channel
 from orbit_lite.services import AdminClient
 
 __all__ = ["Settings", "play"]
 
-_ELECTION_LIMIT = 30.0  # seconds until somebody leads, on a busy machine
+_ELECTION_LIMIT = 30.0  # seconds until somebody leads and all nodes are registered, on a busy machine
+_ASK_AGAIN = 0.05  # seconds
 _PATIENCE = 30.0  # seconds for the accounts of a node that was killed to come up elsewhere
 _SETTLE_LIMIT = 30.0  # seconds for what is still unknown when all else is done
 _FIGURES_LIMIT = 5.0  # seconds for a node to tell its figures
@@ -62,9 +63,7 @@ async def play(source: str, sheet: Sheet, settings: Settings, progress: Progress
     ) as cluster:
         await _elect(cluster, progress)
         async with Entrances(cluster.nodes, timeout=settings.timeout) as entrances:
-            teller = Teller(
-                entrances.invoke, width=settings.width, patience=_PATIENCE, is_hopeless=cluster.lost.is_set
-            )
+            teller = Teller(entrances.invoke, width=settings.width, patience=_PATIENCE, is_hopeless=cluster.lost.is_set)
             progress.say(f"{len(accounts)} accounts, {format_cents(settings.opening)} in each")
             await teller.open_accounts(accounts, balance=settings.opening, limit=settings.limit)
             began = time.perf_counter()
@@ -75,7 +74,7 @@ async def play(source: str, sheet: Sheet, settings: Settings, progress: Progress
             seconds = time.perf_counter() - began
             holdings = await teller.balances(accounts)
         acknowledged = [entry for run in started for entry in run.acknowledged]
-        replicas = await asyncio.gather(*(audit(node, acknowledged, timeout=settings.timeout) for node in cluster.alive))
+        replicas = await _audit(cluster, acknowledged, timeout=settings.timeout)
         figures = await asyncio.gather(*map(_figures, cluster.nodes, entrances.all))
         return Report(
             source,
@@ -90,18 +89,28 @@ async def play(source: str, sheet: Sheet, settings: Settings, progress: Progress
             acknowledged=len(acknowledged),
             replicas=replicas,
             succession=succession,
+            slowest=teller.slowest,
         )
 
 
 async def _elect(cluster: Cluster, progress: Progress) -> None:
+    """Wait for a leader, and until each node is known to the cluster and knows it."""
     began = time.perf_counter()
     try:
         async with asyncio.timeout(_ELECTION_LIMIT):
             leader = await wait_for_leader(cluster.nodes)
+            seconds = time.perf_counter() - began
+            progress.say(f"{leader.node_id.key} was elected leader in term {leader.term}, after {seconds:.2f} s")
+            while any(replica.problem for replica in await _audit(cluster, [], timeout=_ELECTION_LIMIT)):
+                if cluster.lost.is_set():
+                    raise ClusterError("; ".join(cluster.losses))
+                await asyncio.sleep(_ASK_AGAIN)
     except TimeoutError as error:
-        raise LimitPassed(f"the nodes elected no leader within {_ELECTION_LIMIT:g} s") from error
-    seconds = time.perf_counter() - began
-    progress.say(f"{leader.node_id.key} was elected leader in term {leader.term}, after {seconds:.2f} s")
+        raise LimitPassed(f"the nodes did not come together within {_ELECTION_LIMIT:g} s") from error
+
+
+async def _audit(cluster: Cluster, acknowledged: list[tuple[str, str]], *, timeout: float) -> list[Replica]:
+    return await asyncio.gather(*(audit(node, acknowledged, timeout=timeout) for node in cluster.alive))
 
 
 async def _run(
@@ -154,7 +163,8 @@ async def _figures(node: NodeProcess, entrance: Entrance) -> NodeFigures:
         try:
             async with Channel.from_url(node.url) as channel:
                 report = await AdminClient(channel).status(timeout=_FIGURES_LIMIT)
-            actors = report.active_actors
+                listing = await AdminClient(channel).actors(ACCOUNT_TYPE, limit=1, timeout=_FIGURES_LIMIT)
+            actors = listing.total
             served = sum(method.calls for method in report.calls if method.method.startswith(f"{ACCOUNT_TYPE}."))
         except OrbitError as error:
             problem = str(error)

@@ -62,7 +62,7 @@ class Report:
     runs: all transfers of the input, in its order. started: those of them that were begun. opening: cents in each
     account at the start. seconds: what the transfers took together. losses: nodes that ended too early, in words.
     acknowledged: bookings of which an account said that they were made. replicas: the books of the nodes that run.
-    succession: what became of the leader that was killed; None: none was.
+    succession: what became of the leader that was killed; None: none was. slowest: seconds that a transfer took at most.
     """
 
     source: str
@@ -77,6 +77,7 @@ class Report:
     acknowledged: int = 0
     replicas: Sequence[Replica] = ()
     succession: Succession | None = None
+    slowest: float = 0.0
 
     def in_state(self, *states: State) -> list[TransferRun]:
         """The transfers in one of the states, in file order."""
@@ -147,6 +148,7 @@ def document(report: Report) -> Json:
         "conserved": report.is_conserved,
         "success": report.is_success,
         "seconds": round(report.seconds, 3),
+        "slowest_seconds": round(report.slowest, 3),
         "rows": {
             "total": len(report.runs) + len(report.rejections),
             "done": len(report.in_state(State.DONE)),
@@ -310,16 +312,15 @@ def _print_replicas(report: Report) -> None:
     print_table(["node", ">log entries", ">money", ">missing", "digest", ""], rows, empty="no node runs")
 
 
-def _print_succession(succession: Succession) -> None:
+def _print_succession(succession: Succession, slowest: float) -> None:
     killed, successor = succession.killed, succession.successor
-    print(
-        f"{killed.node_id.key} led in term {killed.term} and was killed (SIGKILL) after {succession.done:,} transfers; "
-        + (
-            f"{successor.node_id.key} leads in term {successor.term}, after {succession.seconds:.2f} s without a leader."
-            if successor is not None
-            else f"NOBODY leads, after {succession.seconds:.2f} s."
-        )
-    )
+    name = killed.node_id.key
+    print(f"{name} led in term {killed.term} and was killed (SIGKILL) after {succession.done:,} transfers.")
+    if successor is None:
+        print(f"NOBODY leads, {succession.seconds:.2f} s later.")
+        return
+    print(f"{successor.node_id.key} leads in term {successor.term}, after {succession.seconds:.2f} s without a leader.")
+    print(f"Accounts that lived on {name} came up on other nodes; no transfer took longer than {slowest:.1f} s.")
 
 
 def _print_durability(report: Report) -> None:
@@ -346,7 +347,7 @@ def _print_verdict(report: Report) -> None:
     took = f" in {report.seconds:.1f} s, {len(report.started) / report.seconds:,.0f}/s" if report.seconds else ""
     print(f"{total:,} rows{took}: {', '.join(f'{count:,} {name}' for count, name in counts if count)}")
     if report.succession is not None:
-        _print_succession(report.succession)
+        _print_succession(report.succession, report.slowest)
     _print_durability(report)
     found, expected = format_cents(report.found), format_cents(report.expected)
     if report.is_conserved:

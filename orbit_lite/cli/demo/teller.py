@@ -61,6 +61,8 @@ class Teller:
         self._pause = pause
         self._patience = patience
         self._is_hopeless = is_hopeless
+        #: Seconds that the slowest transfer took, its waits included.
+        self.slowest = 0.0
 
     async def open_accounts(self, names: Iterable[str], *, balance: int, limit: int) -> None:
         """Open every account. Raises the first OrbitError that stays."""
@@ -126,20 +128,21 @@ class Teller:
 
     async def _drive(self, run: TransferRun) -> None:
         """Take a transfer on until it is final, or nothing has come of its present step for too long."""
+        began = asyncio.get_running_loop().time()
         pauses = self._pauses()
         while (order := run.order()) is not None:
-            before = order
             try:
                 run.hear(*await self._ask(order, run))
             except asyncio.CancelledError:
                 run.hear(Signal.SILENCE, "given up while it was asked")
                 raise
-            if run.order() != before:
+            if run.order() != order:
                 pauses = self._pauses()
             elif (pause := next(pauses, None)) is None:
                 return
             else:
                 await asyncio.sleep(pause)
+        self.slowest = max(self.slowest, asyncio.get_running_loop().time() - began)
 
     def _pauses(self) -> Iterator[float]:
         """Seconds before each time that something is tried again; patience counts from the first failure."""
