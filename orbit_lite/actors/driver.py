@@ -12,7 +12,6 @@ import contextvars
 import dataclasses
 import logging
 from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self
@@ -26,6 +25,7 @@ from orbit_lite.actors.reference import ActorRef
 from orbit_lite.actors.registry import ActorRegistry, ActorType, refusal
 from orbit_lite.actors.routing import Forward, route
 from orbit_lite.actors.tenancy import Tenancy
+from orbit_lite.actors.views import ActorsDrained, ActorView
 from orbit_lite.errors import (
     AddressableNotFound,
     DrainingError,
@@ -39,7 +39,7 @@ from orbit_lite.errors import (
 )
 from orbit_lite.model import AddressableReference, InvocationReason, InvocationRequest, Invoker, Json, Key, NodeId
 
-__all__ = ["ActorSystem", "ActorView", "ActorsDrained"]
+__all__ = ["ActorSystem"]
 
 _log = logging.getLogger("orbit_lite.actors")
 
@@ -51,33 +51,12 @@ _CUT_GRACE = 0.1
 _LAST_ROUNDS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class ActorView:
-    """An actor as operators see it. state: a MailboxState's value. mailbox_depth: calls that wait. idle: seconds since
-    the last call ended, 0 while one runs."""
-
-    reference: AddressableReference
-    state: str
-    mailbox_depth: int
-    calls: int
-    idle: float
-
-
-@dataclass(frozen=True, slots=True)
-class ActorsDrained:
-    """What a drain did: calls that ended by themselves, calls that were cut off, actors deactivated."""
-
-    finished: int = 0
-    cancelled: int = 0
-    deactivated: int = 0
-
-
 class ActorSystem:
     """Runs the actors of one node; implements InvocationHandler for peers and ActorCaller for the node's own program.
 
     registry: types hosted here; more may be registered at any time. invoker: the way to other nodes. hosts: who hosts
-    which types. homes: where each actor lives, where the cluster agrees on that; None: every node chooses by `placement`
-    for itself. `start` begins the sweep for idle actors, `drain` and `close` end the system; or use `async with`.
+    which types. homes: where each actor lives, where the cluster agrees on that; None: each chooses by `placement`.
+    `start` begins the sweep for idle actors, `drain` and `close` end the system; or use `async with`.
     """
 
     def __init__(

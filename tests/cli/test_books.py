@@ -80,8 +80,11 @@ def test_what_is_no_page_is_answered_and_stops_nobody(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [None, 1, [], {}, {"op": "steal"}, {"op": "debit", "account": "a"}, {"op": "open", "account": [], "balance": 1}]
-    + [{"op": "open", "account": "a", "balance": "much", "limit": 1}],
+    [
+        *(None, 1, [], {}, {"op": "steal"}, {"op": "debit", "account": "a"}),
+        {"op": "open", "account": [], "balance": 1, "limit": 1},
+        {"op": "open", "account": "a", "balance": "much", "limit": 1},
+    ],
 )
 def test_a_command_without_sense_is_answered_and_the_next_one_applied(command: object) -> None:
     books = Books()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from orbit_lite.cli.demo.bank import clerk_type
 from orbit_lite.cli.demo.cluster import NodeProcess
 from orbit_lite.errors import OrbitError
+from orbit_lite.model import Json
 from orbit_lite.node.client import OrbitClient
 
 __all__ = ["Replica", "audit"]
@@ -49,5 +51,10 @@ async def audit(node: NodeProcess, acknowledged: Sequence[tuple[str, str]], *, t
             answer = await clerk.invoke("summary")
         except OrbitError as error:
             return Replica(node.node_id.key, missing=tuple(missing), problem=str(error))
-    assert isinstance(answer, dict)
-    return Replica(node.node_id.key, answer["applied"], answer["total"], answer["digest"], tuple(missing))  # type: ignore[arg-type]
+    return Replica(node.node_id.key, **_summary(answer), missing=tuple(missing))
+
+
+def _summary(answer: Json) -> dict[str, Any]:
+    if not isinstance(answer, dict):
+        return {"problem": "the clerk's answer makes no sense"}
+    return {name: answer[name] for name in ("applied", "total", "digest")}

@@ -62,7 +62,7 @@ class Report:
     runs: all transfers of the input, in its order. started: those of them that were begun. opening: cents in each
     account at the start. seconds: what the transfers took together. losses: nodes that ended too early, in words.
     acknowledged: bookings of which an account said that they were made. replicas: the books of the nodes that run.
-    succession: what became of the leader that was killed; None: none was. slowest: seconds that a transfer took at most.
+    succession: what became of the leader that was killed; None: none was. slowest: seconds that one transfer took.
     """
 
     source: str
