@@ -28,7 +28,6 @@ from orbit_lite.errors import (
     DrainingError,
     Executed,
     InvocationFailed,
-    LeaseExpired,
     OrbitError,
     SerializationError,
     TimeoutError,
@@ -225,9 +224,7 @@ class Cell:
         executed = Executed.MAYBE if call.has_begun else Executed.NO
         where = "while it ran" if call.has_begun else "in the mailbox, before it ran"
         if call.cut_by is not None:
-            # Between nodes LeaseExpired is a line of text that says: nothing ran.
-            kind = TimeoutError if call.cut_as is LeaseExpired and call.has_begun else call.cut_as
-            return kind(f"{what} was cut off {where}: {call.cut_by}", executed=executed)
+            return call.cut_as(f"{what} was cut off {where}: {call.cut_by}", executed=executed)
         return TimeoutError(f"{what} ran out of time {where}", executed=executed)
 
     # ------------------------------------------------------------ life

@@ -221,7 +221,7 @@ async def test_a_lost_lease_ends_calls_and_actors_and_leaves_the_hook_its_time(
     await system.ref("Guest", "bob").invoke("epoch")
     agreement.has_lease = False
     assert await system.give_way(5.0) == 2
-    with pytest.raises(TimeoutError) as cut:
+    with pytest.raises(LeaseExpired) as cut:
         await running
     assert cut.value.executed is Executed.MAYBE
     with pytest.raises(LeaseExpired) as refused:
@@ -242,7 +242,7 @@ async def test_actors_that_live_elsewhere_already_end_without_their_hook(
     await settled()
     del agreement.homes[ALICE], agreement.homes[AddressableReference.of("Guest", "bob")]
     assert await system.give_way() == 2
-    with pytest.raises(TimeoutError):
+    with pytest.raises(LeaseExpired):
         await running
     assert Guest.farewells == []
     assert [view.reference.key.value for view in system.snapshot()] == ["carol"]

@@ -16,7 +16,7 @@ import pytest
 
 from orbit_lite.actors import ActorConfig, ActorContext, ActorRegistry, ActorSystem, actor
 from orbit_lite.directory import DirectoryMachine, PlacementUnavailable, ReplicatedDirectory
-from orbit_lite.errors import ConnectError, Executed, LeaseExpired, OrbitError, TimeoutError
+from orbit_lite.errors import ConnectError, Executed, LeaseExpired, OrbitError
 from orbit_lite.model import (
     AddressableReference,
     InvocationRequest,
@@ -232,7 +232,7 @@ def test_a_node_without_a_majority_ends_its_actors_before_others_may_run_them() 
                 await alone.call("new", timeout=10.0)
             assert unplaced.value.executed is Executed.NO
             running = asyncio.create_task(alone.call(key, 15.0))
-            with pytest.raises(TimeoutError, match="may not run the actor any more") as cut:
+            with pytest.raises(LeaseExpired, match="may not run the actor any more") as cut:
                 await running
             assert cut.value.executed is Executed.MAYBE
             await asyncio.sleep(GRACE)

@@ -68,6 +68,9 @@ class Cluster:
         await node.start()
         return node
 
+    async def stop(self) -> None:
+        await asyncio.gather(*(node.stop() for node in self.nodes.values()))
+
     async def kill(self, name: str) -> OrbitNode:
         """Let the node fall silent in the midst of all; its actors are gone with its memory."""
         node = self.nodes.pop(name)
@@ -98,10 +101,17 @@ class Cluster:
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
     ACTIVE.clear()
-    found = Cluster(tmp_path)
-    await asyncio.gather(*(found.start(name) for name in found.ports))
+    for attempt in range(3):  # another program may take a port before the node does
+        found = Cluster(tmp_path / str(attempt))
+        started = await asyncio.gather(*(found.start(name) for name in found.ports), return_exceptions=True)
+        problems = [problem for problem in started if isinstance(problem, BaseException)]
+        if not problems:
+            break
+        await found.stop()
+    else:
+        raise problems[0]
     yield found
-    await asyncio.gather(*(node.stop() for node in found.nodes.values()))
+    await found.stop()
 
 
 async def test_nodes_and_clients_find_an_actor_in_the_one_place_that_was_agreed_on(cluster: Cluster) -> None:
