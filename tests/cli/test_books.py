@@ -141,7 +141,8 @@ async def test_what_comes_while_a_page_is_decided_goes_on_the_next_one() -> None
     rest = [
         asyncio.create_task(keeper.write(booking_command(Entry.DEBIT, "a", f"t{number}", 1))) for number in range(600)
     ]
-    await asyncio.sleep(0)
+    for _ in range(4):
+        await asyncio.sleep(0)
     log.gate.set()
     assert (await first)["balance"] == 100
     assert [reply["balance"] for reply in await asyncio.gather(*rest)][:101] == [*range(99, -1, -1), 0]
@@ -168,6 +169,17 @@ async def test_who_waits_is_told_when_the_books_do_not_answer_and_the_next_page_
         await keeper.read()
     with pytest.raises(InternalError, match="makes no sense"):
         await keeper.write({"op": "steal"})
+
+
+async def test_one_after_the_other_each_is_answered() -> None:
+    log = Log()
+    keeper = Keeper(log, log.books)
+    await keeper.write(open_command("a", 1000, 2000))
+    for number in range(50):
+        booked = booking_command(Entry.DEBIT, "a", f"t{number}", 1)
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(keeper.write(booked) for _ in range(1 + number % 4)))
+    assert log.books.total == 950
 
 
 async def test_a_caller_who_gives_up_holds_nobody_up() -> None:

@@ -1,7 +1,7 @@
 """How the actors of a node read and write the replicated books.
 
-Commands that come while a page is being decided go on the next one, so that under load a round of the cluster and its
-writes to disk serve many of them.
+Commands that come while some pages are being decided go on the next one together, so that under load a round of the
+cluster and its writes to disk serve many of them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ __all__ = ["Keeper", "Log"]
 
 #: Commands on a page; the longest take less than a MiB together.
 _PAGE = 256
+#: Pages that are being decided at a time.
+_PAGES = 3
 
 
 class Log(Protocol):
@@ -40,7 +42,7 @@ class Keeper:
         self._books = books
         self._timeout = timeout
         self._waiting: deque[tuple[Document, asyncio.Future[dict[str, Any]]]] = deque()
-        self._writer: asyncio.Task[None] | None = None  # ends when nothing waits, and when the consensus does
+        self._writers: set[asyncio.Task[None] | None] = set()  # each ends when nothing waits; all when the log does
 
     async def write(self, command: Document) -> dict[str, Any]:
         """Let the cluster apply the command; its reply. Raises OrbitError when it is not known whether it did.
@@ -49,10 +51,11 @@ class Keeper:
         """
         reply: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, reply))
-        if self._writer is None:
+        if len(self._writers) < _PAGES:
             # In an empty context: it writes for all who come, and has not the deadline of the first.
             work = self._write_pages()
-            self._writer = asyncio.get_running_loop().create_task(work, name="books", context=contextvars.Context())
+            task = asyncio.get_running_loop().create_task(work, name="books", context=contextvars.Context())
+            self._writers.add(task)
         document = await reply
         if "error" in document:
             raise InternalError(document["error"])
@@ -62,18 +65,21 @@ class Keeper:
         try:
             while self._waiting:
                 page = [self._waiting.popleft() for _ in range(min(_PAGE, len(self._waiting)))]
-                try:
-                    documents = await self._propose([command for command, _ in page])
-                except OrbitError as error:
-                    for _, reply in page:
-                        if not reply.done():
-                            reply.set_exception(ProposalLost(f"the books did not answer: {error}"))
-                else:
-                    for (_, reply), document in zip(page, documents, strict=True):
-                        if not reply.done():
-                            reply.set_result(document)
-        finally:
-            self._writer = None
+                await self._write_page(page)
+        finally:  # in the moment when nothing waits: what comes next is to find no writer that has ended
+            self._writers.discard(asyncio.current_task())
+
+    async def _write_page(self, page: list[tuple[Document, asyncio.Future[dict[str, Any]]]]) -> None:
+        try:
+            documents = await self._propose([command for command, _ in page])
+        except OrbitError as error:
+            for _, reply in page:
+                if not reply.done():
+                    reply.set_exception(ProposalLost(f"the books did not answer: {error}"))
+        else:
+            for (_, reply), document in zip(page, documents, strict=True):
+                if not reply.done():
+                    reply.set_result(document)
 
     async def _propose(self, commands: list[Document]) -> list[dict[str, Any]]:
         data = write_page(commands)
