@@ -103,7 +103,7 @@ def test_people_read_the_verdict_last(capsys: pytest.CaptureFixture[str]) -> Non
         "node-2 led in term 1 and was killed (SIGKILL) after 3 transfers.\n"
         "node-3 leads in term 2, after 1.23 s without a leader.\n"
         "Accounts that lived on node-2 came up on other nodes; no transfer took longer than 7.5 s.\n"
-        "Nothing acknowledged was lost: 4 bookings are in the books of node-1 and node-3.\n"
+        "Nothing acknowledged was lost: 4 bookings are in the books of node-1, node-3.\n"
         "Money is conserved: 2 accounts hold 2,000.00, as at the start.\n"
     )
     assert re.search("\n *4-6 +a quote is opened +x", text)
@@ -137,7 +137,7 @@ def test_what_is_missing_in_the_books_and_who_does_not_lead_is_told(capsys: pyte
     print_report(bad)
     text = capsys.readouterr().out
     assert "NOBODY leads, 30.00 s later.\n" in text
-    assert "1 of 4 acknowledged bookings are NOT in the books of all of node-1 and node-3.\n" in text
+    assert "1 of 4 acknowledged bookings are NOT in the books of all of node-1, node-3.\n" in text
     print_report(replace(GOOD, replicas=[Replica("node-1", problem="no answer")]))
     assert "It is NOT known whether all of 4 acknowledged bookings are in the books.\n" in capsys.readouterr().out
 

@@ -324,7 +324,7 @@ def _print_succession(succession: Succession, slowest: float) -> None:
 
 
 def _print_durability(report: Report) -> None:
-    names = " and ".join(replica.node for replica in report.replicas)
+    names = ", ".join(replica.node for replica in report.replicas)
     lost = {entry for replica in report.replicas for entry in replica.missing}
     if report.is_durable:
         print(f"Nothing acknowledged was lost: {report.acknowledged:,} bookings are in the books of {names}.")
