@@ -140,6 +140,7 @@ class ReplicatedDirectory:
         self._info = info
         self._incarnation = incarnation
         self._revision = 0
+        self._was_registered = False
         self._lease_duration = lease_duration
         self._tick_interval = tick_interval
         self._placement = placement or Placement()
@@ -248,7 +249,11 @@ class ReplicatedDirectory:
                 case Registered() if info.status is NodeStatus.STOPPED:
                     self._end_lease()
                 case Registered():
+                    self._was_registered = True
                     self._grant(asked)
+                case Refused(Refusal.SUPERSEDED, message) if not self._was_registered:
+                    self._follow_up(info.id)
+                    raise ClusterError(f"{info.id} is registered as a later start than this: {message}", retryable=True)
                 case Refused(Refusal.SUPERSEDED, message):
                     self.failure = NodeSuperseded(message)
                     self._lose_lease()
@@ -257,6 +262,11 @@ class ReplicatedDirectory:
                     raise OverloadedError(f"{info.id} cannot be registered: {message}")
                 case _:
                     raise ClusterError(f"{info.id} cannot be registered: {reply}")
+
+    def _follow_up(self, node_id: NodeId) -> None:
+        """Incarnations are drawn from clocks, which may have been set back; but this start is the later one."""
+        if (record := self.machine.nodes.get(node_id)) is not None:
+            self._incarnation = max(self._incarnation, record.incarnation + 1)
 
     async def _stay_registered(self) -> None:
         """Register again and again. Ends only when another process has taken the node's id."""

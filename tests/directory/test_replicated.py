@@ -301,6 +301,19 @@ async def test_another_process_with_the_same_id_ends_the_older_one(world: World)
 
 
 @in_virtual_time
+async def test_a_node_whose_clock_was_set_back_between_its_starts_is_the_later_one(world: World) -> None:
+    told: list[str] = []
+    older = await world.add(A, incarnation=1_000, on_lease_lost=lambda left: told.append("lost"))
+    log = world.cluster.logs[A]
+    async with ReplicatedDirectory(log, log.machine, info(A), incarnation=900, lease_duration=LEASE) as newer:
+        await asyncio.sleep(2 * LEASE)
+        assert newer.has_lease
+        assert newer.failure is None
+        assert isinstance(older.failure, NodeSuperseded)
+        assert told == ["lost"]
+
+
+@in_virtual_time
 async def test_what_a_node_says_anew_is_known_at_once(world: World) -> None:
     directory = await world.add()
     await directory.set_self(info(A, "Account", "Order"))
