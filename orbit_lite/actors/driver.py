@@ -162,7 +162,8 @@ class ActorSystem:
             cell = self._cells.get(reference)
             if epoch is not None and (cell is None or cell.epoch == epoch):
                 return None
-            if cell is not None:  # its home was here under an epoch that is over
+            if cell is not None and epoch is not None:
+                cell.drop()  # since the epoch under which it lived others may have run the actor
                 await self._hand_over(cell, method)
                 continue
             home = await self._find_home(tenancy, reference, method, attempts, timeout)
@@ -193,10 +194,10 @@ class ActorSystem:
         return LeaseExpired(f"node {self.node_id} may not run {name}: the cluster has no word from it", retryable=True)
 
     async def _hand_over(self, cell: Cell, method: str) -> None:
-        """The actor is to live elsewhere from now on: end its life here first."""
+        """The actor is to begin another life, here or elsewhere: end its present one first."""
         deadline = self._deadline(cell.reference, method, cell.actor_type.invocation_timeout(self.config))
         self._refuse_circle(ActorCall(self, cell.reference, method, current_actor_call(), deadline))
-        _log.debug("= %s moves to another node", quote(str(cell.reference)))
+        _log.debug("= %s is to end here", quote(str(cell.reference)))
         try:
             async with asyncio.timeout_at(deadline):
                 await cell.leave()

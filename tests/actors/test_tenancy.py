@@ -77,8 +77,13 @@ class Guest:
     context: ActorContext
     farewells: list[int | None] = []  # noqa: RUF012  (of all guests; the fixture empties it)
     gate = asyncio.Event()
+    resume = asyncio.Event()
 
     async def epoch(self) -> int | None:
+        return self.context.epoch
+
+    async def pause(self) -> int | None:
+        await Guest.resume.wait()
         return self.context.epoch
 
     async def stay(self) -> None:
@@ -95,7 +100,7 @@ class Guest:
 @pytest.fixture(autouse=True)
 def open_gate() -> None:
     Guest.farewells = []
-    Guest.gate = asyncio.Event()
+    Guest.gate, Guest.resume = asyncio.Event(), asyncio.Event()
     Guest.gate.set()
 
 
@@ -147,9 +152,33 @@ async def test_a_call_that_was_passed_on_to_a_node_that_is_behind_waits_until_it
 async def test_an_actor_under_an_epoch_that_is_over_ends_before_its_next_life(
     system: ActorSystem, agreement: Agreement
 ) -> None:
+    """Without its hook: others may have run it meanwhile."""
     assert await system.ref("Guest", "alice").invoke("epoch") == 1
+    running = asyncio.create_task(system.ref("Guest", "alice").invoke("pause"))
+    await settled()
     agreement.homes[ALICE] = ME, 9
-    assert await system.ref("Guest", "alice").invoke("epoch") == 9
+    fresh = asyncio.create_task(system.ref("Guest", "alice").invoke("epoch"))
+    await settled()
+    assert not fresh.done()
+    Guest.resume.set()
+    assert await running == 1
+    assert await fresh == 9
+    assert Guest.farewells == []
+
+
+async def test_a_call_to_an_actor_that_is_being_put_away_does_not_disturb_that(
+    system: ActorSystem, agreement: Agreement
+) -> None:
+    await system.ref("Guest", "alice").invoke("epoch")
+    Guest.gate.clear()
+    agreement.has_lease = False
+    leaving = asyncio.create_task(system.give_way(5.0))
+    await settled()
+    with pytest.raises(LeaseExpired):
+        await system.ref("Guest", "alice").invoke("epoch")
+    assert not leaving.done()
+    Guest.gate.set()
+    assert await leaving == 1
     assert Guest.farewells == [1]
 
 
