@@ -36,6 +36,7 @@ async def test_a_node_that_ends_before_it_serves_is_quoted(monkeypatch: pytest.M
 async def test_three_nodes_lead_on_when_one_is_killed_and_are_lost_when_another_is() -> None:
     async with Cluster(3, log_level="critical", progress=lambda text: None) as cluster:
         succession = await depose(cluster.nodes, done=7, limit=30.0)
+        assert succession is not None
         assert succession.done == 7
         assert succession.successor is not None
         assert succession.successor.node_id != succession.killed.node_id
@@ -44,6 +45,7 @@ async def test_three_nodes_lead_on_when_one_is_killed_and_are_lost_when_another_
         assert not cluster.losses  # it was meant
         assert not cluster.lost.is_set()
         alone = await depose(cluster.nodes, done=8, limit=0.2)
+        assert alone is not None
         assert alone.successor is None
         async with asyncio.timeout(10):
             await cluster.lost.wait()

@@ -18,6 +18,7 @@ __all__ = ["Leader", "Succession", "depose", "wait_for_leader"]
 
 _ASK_EVERY = 0.02  # seconds
 _ASK_LIMIT = 1.0  # seconds for a node to say who leads
+_FIND_LIMIT = 30.0  # seconds to find the leader who is to be killed
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,16 @@ async def _leads(channel: Channel) -> Leader | None:
     return Leader(report.node_id, report.term) if report.role == "leader" else None
 
 
-async def depose(nodes: Sequence[NodeProcess], *, done: int, limit: float) -> Succession:
-    """Kill the leader with SIGKILL, and wait until another one leads, `limit` seconds at most."""
-    leader = await wait_for_leader([node for node in nodes if not node.has_ended])
+async def depose(nodes: Sequence[NodeProcess], *, done: int, limit: float) -> Succession | None:
+    """Kill the leader with SIGKILL, and wait until another one leads, `limit` seconds at most.
+
+    None: nobody led to begin with, for a long time.
+    """
+    try:
+        async with asyncio.timeout(_FIND_LIMIT):
+            leader = await wait_for_leader([node for node in nodes if not node.has_ended])
+    except TimeoutError:
+        return None
     victim = next(node for node in nodes if node.node_id == leader.node_id)
     began = time.perf_counter()
     victim.kill()

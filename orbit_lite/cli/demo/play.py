@@ -120,10 +120,10 @@ async def _run(
     is_time = asyncio.Event()
     finished = 0
 
-    async def overthrow() -> Succession:
+    async def overthrow() -> Succession | None:
         await is_time.wait()
         succession = await depose(cluster.nodes, done=finished, limit=_ELECTION_LIMIT)
-        progress.say(_tell(succession))
+        progress.say("nobody leads" if succession is None else _tell(succession))
         return succession
 
     killing = asyncio.create_task(overthrow(), name="kill the leader") if kill else None
