@@ -234,6 +234,7 @@ class Cell:
         self.mailbox.begin()
         if self.actor_type.activates:
             self._activation = self._spawn(self._activate(opener), f"activate {self.reference}")
+            self._activation.add_done_callback(self._activation_ended)
             return
         try:
             self._make()
@@ -259,11 +260,12 @@ class Cell:
             await _contained(self._instance.on_activate(), self._config.activation_timeout)
         except _Failure as failure:
             self._abandon(failure.cause)
-        except BaseException:
-            self._close(_leaving())
-            raise
         else:
             self._activated()
+
+    def _activation_ended(self, task: asyncio.Task[None]) -> None:
+        if self._activation is task and self.mailbox.state is MailboxState.ACTIVATING:
+            self._close(_leaving())  # it was cancelled, perhaps before its first step
 
     def _activated(self) -> None:
         _log.debug("= %s active", quote(str(self.reference)))
@@ -310,6 +312,8 @@ class Cell:
             return None
         if self.actor_type.deactivates and not self._is_dropped:
             self._deactivation = self._spawn(self._deactivate(), f"deactivate {self.reference}")
+            # Not in the coroutine: a task that is cancelled before its first step never enters it.
+            self._deactivation.add_done_callback(lambda _: self._deactivated())
             return self._deactivation
         self._deactivated()
         return None
@@ -337,8 +341,6 @@ class Cell:
             await _contained(self._instance.on_deactivate(), self._config.deactivation_timeout)
         except _Failure as failure:
             self._failed("on_deactivate", failure.cause, "")
-        finally:
-            self._deactivated()
 
     def _deactivated(self) -> None:
         _log.debug("= %s deactivated", quote(str(self.reference)))

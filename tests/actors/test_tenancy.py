@@ -277,6 +277,20 @@ async def test_actors_that_live_elsewhere_already_end_without_their_hook(
     assert [view.reference.key.value for view in system.snapshot()] == ["carol"]
 
 
+async def test_a_hook_that_is_cut_off_before_its_first_step_leaves_nothing_behind(
+    system: ActorSystem, agreement: Agreement
+) -> None:
+    """asyncio does not enter a coroutine whose task is cancelled before it began, nor its `finally`."""
+    await system.ref("Guest", "alice").invoke("epoch")
+    cell = system._cells[ALICE]
+    assert cell.retire() is not None
+    cell.drop()
+    await settled()
+    assert not system.snapshot()
+    assert Guest.farewells == []
+    assert await system.ref("Guest", "alice").invoke("epoch") == 2
+
+
 async def test_a_hook_that_takes_longer_than_others_will_wait_is_cut_off(
     system: ActorSystem, agreement: Agreement
 ) -> None:
