@@ -166,8 +166,9 @@ def test_input_without_a_header_starts_nothing(
 
 
 @pytest.fixture
-def long_run(start: Start, tmp_path: Path) -> tuple[Any, list[int]]:
+def long_run(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[int]]:
     """A demo in the midst of its transfers, and the process ids of its nodes."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     file = tmp_path / "transfers.csv"
     file.write_bytes(b"from,to,amount\n" + b"".join(b"a%d,a%d,0.01\n" % (n % 40, (n + 1) % 40) for n in range(50_000)))
     process = start("demo", "--input", file, "--nodes", "2", "--timeout", "2s")
@@ -180,15 +181,17 @@ def long_run(start: Start, tmp_path: Path) -> tuple[Any, list[int]]:
 @posix
 @linux
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_demo_leaves_no_node_behind(
-    long_run: tuple[Any, list[int]], number: signal.Signals, status: int
+def test_an_interrupted_demo_leaves_no_node_and_no_folder_behind(
+    long_run: tuple[Any, list[int]], tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     process, nodes = long_run
     assert len(nodes) == 2
+    assert [*tmp_path.glob("orbit-demo-*/node-[12]/raft")]
     process.send_signal(number)
     _, err = process.communicate(timeout=20)
     assert process.returncode == status
     assert not any(map(is_alive, nodes))
+    assert not [*tmp_path.glob("orbit-demo-*")]
     assert "Traceback" not in err
 
 
