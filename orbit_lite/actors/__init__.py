@@ -2,11 +2,12 @@
 
 from orbit_lite.actors.arguments import parse_arguments, render_arguments
 from orbit_lite.actors.config import ActorConfig
-from orbit_lite.actors.driver import ActorsDrained, ActorSystem, ActorView
+from orbit_lite.actors.driver import ActorSystem
 from orbit_lite.actors.placement import Placement
-from orbit_lite.actors.ports import ActorCaller, Hosts
+from orbit_lite.actors.ports import ActorCaller, Homes, Hosts
 from orbit_lite.actors.reference import ActorContext, ActorRef
 from orbit_lite.actors.registry import ActorOptions, ActorRegistry, ActorType, actor, actor_type_of
+from orbit_lite.actors.views import ActorsDrained, ActorView
 
 __all__ = [
     "ActorCaller",
@@ -19,6 +20,7 @@ __all__ = [
     "ActorType",
     "ActorView",
     "ActorsDrained",
+    "Homes",
     "Hosts",
     "Placement",
     "actor",

@@ -50,7 +50,7 @@ def current_actor_call() -> ActorCall | None:
 class ActorCall(Call):
     """A call on its way through a cell. deadline: in loop time; None = none."""
 
-    __slots__ = ("cut_by", "deadline", "has_begun", "scope", "turn")
+    __slots__ = ("cut_as", "cut_by", "deadline", "has_begun", "scope", "turn")
 
     def __init__(
         self, owner: object, reference: AddressableReference, method: str, parent: Call | None, deadline: float | None
@@ -61,6 +61,7 @@ class ActorCall(Call):
         self.scope: asyncio.Timeout | None = None
         self.has_begun = False
         self.cut_by: str | None = None
+        self.cut_as: type[OrbitError] = DrainingError
 
     def take_turn(self, refusal: OrbitError | None = None) -> bool:
         """Tell the waiting caller that it is its turn, or why it will have none. False: it waits no longer."""
@@ -69,11 +70,11 @@ class ActorCall(Call):
         self.turn.set_result(refusal)
         return True
 
-    def cut(self, reason: str) -> bool:
-        """End the call now with a DrainingError: a method that runs is cancelled. False: it is ending already."""
+    def cut(self, reason: str, kind: type[OrbitError] = DrainingError) -> bool:
+        """End the call now with such an error: a method that runs is cancelled. False: it is ending already."""
         if self.scope is None or self.scope.expired() or self.cut_by is not None:
             return False
-        self.cut_by = reason
+        self.cut_by, self.cut_as = reason, kind
         self.scope.reschedule(asyncio.get_running_loop().time())
         return True
 
@@ -82,21 +83,25 @@ class Cell:
     """An actor that the first call activates.
 
     reference: as the type's `canonical` gives it. spawn: runs a coroutine as a task that its owner looks after.
-    on_gone: called once, when the cell is closed and must be forgotten; no call may enter it then.
+    on_gone: called once, when the cell is closed and must be forgotten; no call may enter it then. epoch: under which
+    the actor lives here, where the cluster agrees on homes.
     """
 
     __slots__ = (
         "_activation",
         "_caller",
         "_config",
+        "_deactivation",
         "_gone",
         "_instance",
+        "_is_dropped",
         "_node_id",
         "_on_gone",
         "_retire_requested",
         "_spawn",
         "actor_type",
         "calls",
+        "epoch",
         "hosts",
         "last_used",
         "mailbox",
@@ -113,6 +118,7 @@ class Cell:
         config: ActorConfig,
         spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
         on_gone: Callable[[Cell], None],
+        epoch: int | None = None,
     ) -> None:
         self.actor_type = actor_type
         self.reference = reference
@@ -120,6 +126,7 @@ class Cell:
         self.calls = 0
         self.last_used = asyncio.get_running_loop().time()
         self.hosts: tuple[NodeId, ...] | None = None
+        self.epoch = epoch
         self._node_id = node_id
         self._caller = caller
         self._config = config
@@ -127,7 +134,9 @@ class Cell:
         self._on_gone = on_gone
         self._instance: Any = None
         self._activation: asyncio.Task[None] | None = None
+        self._deactivation: asyncio.Task[None] | None = None
         self._retire_requested = False
+        self._is_dropped = False
         self._gone: asyncio.Future[None] | None = None
 
     # ------------------------------------------------------------ calls
@@ -215,7 +224,7 @@ class Cell:
         executed = Executed.MAYBE if call.has_begun else Executed.NO
         where = "while it ran" if call.has_begun else "in the mailbox, before it ran"
         if call.cut_by is not None:
-            return DrainingError(f"{what} was cut off {where}: {call.cut_by}", executed=executed)
+            return call.cut_as(f"{what} was cut off {where}: {call.cut_by}", executed=executed)
         return TimeoutError(f"{what} ran out of time {where}", executed=executed)
 
     # ------------------------------------------------------------ life
@@ -225,6 +234,7 @@ class Cell:
         self.mailbox.begin()
         if self.actor_type.activates:
             self._activation = self._spawn(self._activate(opener), f"activate {self.reference}")
+            self._activation.add_done_callback(self._activation_ended)
             return
         try:
             self._make()
@@ -239,7 +249,9 @@ class Cell:
     def _make(self) -> None:
         with _Containment():
             self._instance = self.actor_type.cls()
-            self._instance.context = ActorContext(self.reference, self._node_id, self._caller, self._request_retirement)
+            self._instance.context = ActorContext(
+                self.reference, self._node_id, self._caller, self._request_retirement, epoch=self.epoch
+            )
 
     async def _activate(self, opener: Call | None) -> None:
         _current.set(ActorCall(self._caller, self.reference, "on_activate", opener, None))
@@ -248,11 +260,12 @@ class Cell:
             await _contained(self._instance.on_activate(), self._config.activation_timeout)
         except _Failure as failure:
             self._abandon(failure.cause)
-        except BaseException:
-            self._close(_leaving())
-            raise
         else:
             self._activated()
+
+    def _activation_ended(self, task: asyncio.Task[None]) -> None:
+        if self._activation is task and self.mailbox.state is MailboxState.ACTIVATING:
+            self._close(_leaving())  # it was cancelled, perhaps before its first step
 
     def _activated(self) -> None:
         _log.debug("= %s active", quote(str(self.reference)))
@@ -297,8 +310,11 @@ class Cell:
         """Deactivate, if the actor is idle. Returns the task to wait for; None: done already, or not idle."""
         if not self.mailbox.retire():
             return None
-        if self.actor_type.deactivates:
-            return self._spawn(self._deactivate(), f"deactivate {self.reference}")
+        if self.actor_type.deactivates and not self._is_dropped:
+            self._deactivation = self._spawn(self._deactivate(), f"deactivate {self.reference}")
+            # Not in the coroutine: a task that is cancelled before its first step never enters it.
+            self._deactivation.add_done_callback(lambda _: self._deactivated())
+            return self._deactivation
         self._deactivated()
         return None
 
@@ -311,19 +327,26 @@ class Cell:
         self.retire()
         await asyncio.shield(self._gone)
 
+    def drop(self) -> None:
+        """End as soon as no method runs, without `on_deactivate` or what is left of it: others may run the actor."""
+        self._is_dropped = self._retire_requested = True
+        self.give_up_activation()
+        if self._deactivation is not None:
+            self._deactivation.cancel()
+        self.retire()
+
     async def _deactivate(self) -> None:
         _current.set(ActorCall(self._caller, self.reference, "on_deactivate", None, None))
         try:
             await _contained(self._instance.on_deactivate(), self._config.deactivation_timeout)
         except _Failure as failure:
             self._failed("on_deactivate", failure.cause, "")
-        finally:
-            self._deactivated()
 
     def _deactivated(self) -> None:
         _log.debug("= %s deactivated", quote(str(self.reference)))
         self._instance = None
-        self._retire_requested = False
+        self._deactivation = None
+        self._retire_requested = self._is_dropped = False
         if self.mailbox.retired():
             self._open(None)
         else:

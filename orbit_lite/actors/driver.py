@@ -12,7 +12,6 @@ import contextvars
 import dataclasses
 import logging
 from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self
@@ -21,14 +20,18 @@ from orbit_lite.actors.arguments import json_copy, parse_arguments, render_argum
 from orbit_lite.actors.cell import ActorCall, Cell, current_actor_call
 from orbit_lite.actors.config import ActorConfig
 from orbit_lite.actors.placement import Placement
-from orbit_lite.actors.ports import Hosts
+from orbit_lite.actors.ports import Homes, Hosts
 from orbit_lite.actors.reference import ActorRef
 from orbit_lite.actors.registry import ActorRegistry, ActorType, refusal
 from orbit_lite.actors.routing import Forward, route
+from orbit_lite.actors.tenancy import Tenancy
+from orbit_lite.actors.views import ActorsDrained, ActorView
 from orbit_lite.errors import (
     AddressableNotFound,
     DrainingError,
     Executed,
+    LeaseExpired,
+    OrbitError,
     OverloadedError,
     Status,
     TimeoutError,
@@ -36,42 +39,24 @@ from orbit_lite.errors import (
 )
 from orbit_lite.model import AddressableReference, InvocationReason, InvocationRequest, Invoker, Json, Key, NodeId
 
-__all__ = ["ActorSystem", "ActorView", "ActorsDrained"]
+__all__ = ["ActorSystem"]
 
 _log = logging.getLogger("orbit_lite.actors")
 
 #: Hooks that run at a time while many actors are deactivated.
 _HOOKS_AT_ONCE = 64
+#: Seconds that cancelled methods have to end where others may run their actors already.
+_CUT_GRACE = 0.1
 #: Times that actors may be activated anew by the hooks of others while all are deactivated.
 _LAST_ROUNDS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class ActorView:
-    """An actor as operators see it. state: a MailboxState's value. mailbox_depth: calls that wait. idle: seconds since
-    the last call ended, 0 while one runs."""
-
-    reference: AddressableReference
-    state: str
-    mailbox_depth: int
-    calls: int
-    idle: float
-
-
-@dataclass(frozen=True, slots=True)
-class ActorsDrained:
-    """What a drain did: calls that ended by themselves, calls that were cut off, actors deactivated."""
-
-    finished: int = 0
-    cancelled: int = 0
-    deactivated: int = 0
 
 
 class ActorSystem:
     """Runs the actors of one node; implements InvocationHandler for peers and ActorCaller for the node's own program.
 
     registry: types hosted here; more may be registered at any time. invoker: the way to other nodes. hosts: who hosts
-    which types. `start` begins the sweep for idle actors, `drain` and `close` end the system; or use `async with`.
+    which types. homes: where each actor lives, where the cluster agrees on that; None: each chooses by `placement`.
+    `start` begins the sweep for idle actors, `drain` and `close` end the system; or use `async with`.
     """
 
     def __init__(
@@ -82,6 +67,7 @@ class ActorSystem:
         invoker: Invoker,
         hosts: Hosts,
         placement: Placement | None = None,
+        homes: Homes | None = None,
         config: ActorConfig | None = None,
     ) -> None:
         self.node_id = node_id
@@ -90,6 +76,7 @@ class ActorSystem:
         self._invoker = invoker
         self._hosts = hosts
         self._placement = placement or Placement()
+        self._tenancy = None if homes is None else Tenancy(node_id, homes)
         self._cells: dict[AddressableReference, Cell] = {}
         self._calls: set[ActorCall] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -109,7 +96,9 @@ class ActorSystem:
         self, reference: AddressableReference, method: str, args: Sequence[Json], *, timeout: float | None = None
     ) -> Json:
         """Call an actor, here or on another node; ActorCaller."""
-        reference, forward = await self._route(reference, method, 0)
+        began = asyncio.get_running_loop().time()
+        reference, forward = await self._route(reference, method, 0, timeout)
+        timeout = _rest(timeout, began)
         if forward is None:
             copies = [json_copy(arg, f"argument {position}") for position, arg in enumerate(args, 1)]
             return await self._run(reference, method, copies, timeout)
@@ -124,7 +113,9 @@ class ActorSystem:
         """Serve a peer's or client's call: run it, or pass it on; InvocationHandler."""
         if self._is_draining:
             raise self._draining()
-        reference, forward = await self._route(request.reference, request.method, attempts)
+        began = asyncio.get_running_loop().time()
+        reference, forward = await self._route(request.reference, request.method, attempts, timeout)
+        timeout = _rest(timeout, began)
         if forward is None:
             return await self._run(reference, request.method, parse_arguments(request.arguments), timeout)
         _log.debug(
@@ -139,12 +130,14 @@ class ActorSystem:
         return await self._invoker.invoke(forward.node_id, rerouted, attempts=forward.attempts, timeout=remaining)
 
     async def _route(
-        self, reference: AddressableReference, method: str, attempts: int
+        self, reference: AddressableReference, method: str, attempts: int, timeout: float | None
     ) -> tuple[AddressableReference, Forward | None]:
         """The reference as its type knows it, and where the call goes on to; None = it runs here."""
         actor_type = self.registry.get(reference.addressable_type)
         if actor_type is not None:
             reference = actor_type.canonical(reference, method)
+        if self._tenancy is not None:
+            return reference, await self._route_to_home(self._tenancy, reference, method, attempts, timeout)
         hosts = self._hosts.hosts_of(reference.addressable_type)
         cell = self._cells.get(reference)
         if cell is not None and cell.hosts == hosts:
@@ -160,11 +153,51 @@ class ActorSystem:
                 await self._hand_over(cell, method)
         return reference, forward
 
+    async def _route_to_home(
+        self, tenancy: Tenancy, reference: AddressableReference, method: str, attempts: int, timeout: float | None
+    ) -> Forward | None:
+        """Where the cluster agrees on homes. None only if this node may run the actor at this moment."""
+        while True:
+            epoch = tenancy.epoch_of(reference)
+            cell = self._cells.get(reference)
+            if epoch is not None and (cell is None or cell.epoch == epoch):
+                return None
+            if cell is not None and epoch is not None:
+                cell.drop()  # since the epoch under which it lived others may have run the actor
+                await self._hand_over(cell, method)
+                continue
+            home = await self._find_home(tenancy, reference, method, attempts, timeout)
+            is_hosted = self.registry.get(reference.addressable_type) is not None
+            forward = route(reference, home, self_id=self.node_id, is_hosted=is_hosted, attempts=attempts)
+            if forward is not None:
+                return forward
+            if tenancy.epoch_of(reference) is None:
+                raise self._not_ours(reference)
+
+    async def _find_home(
+        self, tenancy: Tenancy, reference: AddressableReference, method: str, attempts: int, timeout: float | None
+    ) -> NodeId:
+        try:
+            async with asyncio.timeout_at(self._deadline(reference, method, timeout)) as limit:
+                return await tenancy.home_of(reference, was_forwarded=attempts > 0)
+        except OrbitError as error:
+            error.executed = Executed.NO  # whatever became of the question, the call did not run
+            raise
+        except builtins.TimeoutError as error:
+            if not limit.expired():
+                raise
+            what = f"{quote(method)} on {quote(str(reference))}"
+            raise TimeoutError(f"{what} ran out of time while a home was sought", executed=Executed.NO) from error
+
+    def _not_ours(self, reference: AddressableReference) -> LeaseExpired:
+        name = quote(str(reference))
+        return LeaseExpired(f"node {self.node_id} may not run {name}: the cluster has no word from it", retryable=True)
+
     async def _hand_over(self, cell: Cell, method: str) -> None:
-        """The actor is to live elsewhere from now on: end its life here first."""
+        """The actor is to begin another life, here or elsewhere: end its present one first."""
         deadline = self._deadline(cell.reference, method, cell.actor_type.invocation_timeout(self.config))
         self._refuse_circle(ActorCall(self, cell.reference, method, current_actor_call(), deadline))
-        _log.debug("= %s moves to another node", quote(str(cell.reference)))
+        _log.debug("= %s is to end here", quote(str(cell.reference)))
         try:
             async with asyncio.timeout_at(deadline):
                 await cell.leave()
@@ -225,6 +258,9 @@ class ActorSystem:
     # ------------------------------------------------------------ cells
 
     def _open(self, actor_type: ActorType, opener: ActorCall) -> Cell:
+        epoch = None
+        if self._tenancy is not None and (epoch := self._tenancy.epoch_of(opener.reference)) is None:
+            raise self._not_ours(opener.reference)
         if len(self._cells) >= self.config.max_addressables:
             raise OverloadedError(f"node {self.node_id} hosts its limit of {self.config.max_addressables} actors")
         cell = Cell(
@@ -235,12 +271,23 @@ class ActorSystem:
             config=self.config,
             spawn=self._spawn,
             on_gone=self._forget,
+            epoch=epoch,
         )
         self._cells[opener.reference] = cell
         return cell
 
     def _forget(self, cell: Cell) -> None:
         del self._cells[cell.reference]
+        if self._tenancy is None or cell.epoch is None or self._is_draining:
+            return  # a node that drains gives all its homes back together
+        if self._tenancy.give_up(cell.reference, cell.epoch):
+            self._spawn(self._release(self._tenancy, cell.reference), f"release {cell.reference}")
+
+    async def _release(self, tenancy: Tenancy, reference: AddressableReference) -> None:
+        try:
+            await tenancy.release(reference)
+        except OrbitError as error:
+            _log.debug("= %s is to be released later: %s", quote(str(reference)), error)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         # In an empty context: a hook is no part of the call that happened to cause it, and has not its deadline.
@@ -266,6 +313,9 @@ class ActorSystem:
             await asyncio.sleep(self.config.sweep_interval)
             try:
                 await self.deactivate_idle()
+                if self._tenancy is not None:
+                    for reference in self._tenancy.given_up:
+                        await self._release(self._tenancy, reference)
             except Exception:  # noqa: BLE001  (a defect of ours: said aloud, and the next sweep is as good as any)
                 _log.exception("the sweep for idle actors failed; the next one follows")
 
@@ -283,6 +333,8 @@ class ActorSystem:
         limit = cell.actor_type.idle_timeout(self.config)
         if limit is not None and now - cell.last_used >= limit:
             return True
+        if self._tenancy is not None:
+            return False
         hosts = self._hosts.hosts_of(cell.reference.addressable_type)
         return bool(hosts) and cell.hosts != hosts and self._placement.place(cell.reference, hosts) != self.node_id
 
@@ -296,6 +348,41 @@ class ActorSystem:
             if hooks:
                 await asyncio.wait(hooks)
         return retired
+
+    # ------------------------------------------------------------ actors that may live elsewhere
+
+    async def give_way(self, limit: float = 0.0) -> int:
+        """End the actors that this node may not run any more: cut off their calls, deactivate them.
+
+        limit: seconds until others may run them; `on_deactivate` has no more. 0: they may already, so what it would
+        save is out of date, and it is left out. Returns how many there were.
+        """
+        if self._tenancy is None:
+            return 0
+        lost = {
+            reference: cell
+            for reference, cell in self._cells.items()
+            if cell.epoch is None or cell.epoch != self._tenancy.epoch_of(reference)
+        }
+        if not lost:
+            return 0
+        for call in list(self._calls):
+            if call.reference in lost:
+                call.cut(f"node {self.node_id} may not run the actor any more", LeaseExpired)
+        if not limit:
+            for cell in lost.values():
+                cell.drop()
+        leaving = [asyncio.create_task(cell.leave()) for cell in lost.values()]
+        _, late = await asyncio.wait(leaving, timeout=max(limit, _CUT_GRACE))
+        for cell in lost.values():
+            cell.drop()  # no effect on those that are gone
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*leaving, return_exceptions=True)
+        for cell in lost.values():
+            if self._cells.get(cell.reference) is cell and cell.mailbox.current is not None:
+                _log.error("%s was cut off and does not end, while its actor may run elsewhere", cell.mailbox.current)
+        return len(lost)
 
     # ------------------------------------------------------------ the end
 
@@ -395,3 +482,8 @@ class ActorSystem:
     def __repr__(self) -> str:
         state = "draining" if self._is_draining else "active"
         return f"<ActorSystem {self.node_id} {state}, {len(self._cells)} actors, {len(self._calls)} calls in flight>"
+
+
+def _rest(timeout: float | None, began: float) -> float | None:
+    """What is left of a time limit that began then, in loop time."""
+    return None if timeout is None else max(0.0, timeout - (asyncio.get_running_loop().time() - began))

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from orbit_lite.model import AddressableReference, Json, NodeId
 
-__all__ = ["ActorCaller", "Hosts"]
+__all__ = ["ActorCaller", "Homes", "Hosts"]
 
 
 class Hosts(Protocol):
@@ -18,6 +18,26 @@ class Hosts(Protocol):
 
         A tuple that stays the same object while nothing changes is answered fastest.
         """
+        ...
+
+
+class Homes(Protocol):
+    """Where each actor lives, where the cluster agrees on it: a node runs an actor under an epoch, or not at all."""
+
+    async def resolve_addressable(self, addressable: AddressableReference) -> NodeId:
+        """The actor's node; one that lives nowhere is given a home. Raises OrbitError when there is none."""
+        ...
+
+    async def refresh(self) -> None:
+        """Return once this node knows all that the cluster had decided before."""
+        ...
+
+    def epoch_of(self, reference: AddressableReference) -> int | None:
+        """The epoch under which this node may run the actor at this moment; None: it may not."""
+        ...
+
+    async def release(self, reference: AddressableReference, epoch: int) -> None:
+        """The actor does not live here any more; another node may be its home."""
         ...
 
 

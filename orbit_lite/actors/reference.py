@@ -41,15 +41,26 @@ class ActorRef:
 
 
 class ActorContext:
-    """An actor's own name and its way to others; its attribute `context`."""
+    """An actor's own name and its way to others; its attribute `context`.
 
-    __slots__ = ("_caller", "_retire", "node_id", "reference")
+    epoch: grows with every new home of the actor, where the cluster agrees on homes; else None. What the actor writes
+    elsewhere can carry it, so that a store refuses whoever comes with a smaller one than it has seen.
+    """
+
+    __slots__ = ("_caller", "_retire", "epoch", "node_id", "reference")
 
     def __init__(
-        self, reference: AddressableReference, node_id: NodeId, caller: ActorCaller, retire: Callable[[], None]
+        self,
+        reference: AddressableReference,
+        node_id: NodeId,
+        caller: ActorCaller,
+        retire: Callable[[], None],
+        *,
+        epoch: int | None = None,
     ) -> None:
         self.reference = reference
         self.node_id = node_id
+        self.epoch = epoch
         self._caller = caller
         self._retire = retire
 

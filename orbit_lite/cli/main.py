@@ -16,6 +16,7 @@ import click
 
 from orbit_lite.cli import about, call, cluster, config, generate, health, invoke, raft, serve, sim
 from orbit_lite.cli.demo import command as demo
+from orbit_lite.cli.demo import member as demo_node
 from orbit_lite.cli.problems import INTERRUPTED, USED_WRONGLY, Problem
 from orbit_lite.errors import OrbitError
 
@@ -45,6 +46,7 @@ for _verb in (
     call.call,
     invoke.invoke,
     demo.demo,
+    demo_node.member,
     generate.generate,
     raft.raft,
     sim.sim,

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from orbit_lite.node import NodeConfig
     from orbit_lite.node.node import OrbitNode
 
-__all__ = ["serve"]
+__all__ = ["serve", "serve_node"]
 
 _ORPHAN_GRACE = 5.0  # seconds that a node has to stop when its parent is gone
 
@@ -34,6 +35,14 @@ def serve(*, die_with_parent: bool, as_json: bool, **options: Any) -> None:
     ctrl-C drains and stops the node, a second one stops it at once; SIGHUP reads log level and seed nodes anew.
     """
     from orbit_lite.node.node import OrbitNode
+
+    serve_node(OrbitNode, options, die_with_parent=die_with_parent, as_json=as_json)
+
+
+def serve_node(
+    make: Callable[[NodeConfig], OrbitNode], options: Mapping[str, Any], *, die_with_parent: bool, as_json: bool
+) -> None:
+    """Run the node that `make` makes of the configuration; options: what `node_options` gave."""
     from orbit_lite.telemetry.logs import configure_logging
 
     def reload() -> NodeConfig:
@@ -43,7 +52,7 @@ def serve(*, die_with_parent: bool, as_json: bool, **options: Any) -> None:
     configure_logging(config.log_level, config.log_format)
     if die_with_parent:
         threading.Thread(target=_end_with_stdin, name="parent watch", daemon=True).start()
-    node = OrbitNode(config)
+    node = make(config)
     run(node.serve_forever(reload, on_ready=lambda: _tell_ready(node, as_json=as_json)))
 
 

@@ -3,7 +3,7 @@
 from orbit_lite.directory.cache import CachingNodeResolver
 from orbit_lite.directory.machine import DirectoryMachine, NodeChange, PlacementChange, Resync
 from orbit_lite.directory.membership import Membership, MemberView, Observation
-from orbit_lite.directory.replicated import NodeSuperseded, ReplicatedDirectory
+from orbit_lite.directory.replicated import NodeSuperseded, PlacementUnavailable, ReplicatedDirectory
 from orbit_lite.directory.static import StaticNodeResolver
 from orbit_lite.directory.watch import Watch
 
@@ -16,6 +16,7 @@ __all__ = [
     "NodeSuperseded",
     "Observation",
     "PlacementChange",
+    "PlacementUnavailable",
     "ReplicatedDirectory",
     "Resync",
     "StaticNodeResolver",

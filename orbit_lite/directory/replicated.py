@@ -41,15 +41,19 @@ from orbit_lite.errors import (
     ClusterError,
     ConfigurationError,
     DrainingError,
+    InternalError,
+    NetworkError,
     NodeNotFound,
     OrbitError,
     OverloadedError,
     ParseError,
     Status,
+    StorageError,
+    TimeoutError,
 )
 from orbit_lite.model import AddressableReference, LiteKind, NodeId, NodeInfo, NodeStatus
 
-__all__ = ["NodeSuperseded", "ReplicatedDirectory", "ReplicatedLog"]
+__all__ = ["NodeSuperseded", "PlacementUnavailable", "ReplicatedDirectory", "ReplicatedLog"]
 
 _log = logging.getLogger("orbit_lite.directory")
 
@@ -68,6 +72,14 @@ class NodeSuperseded(ClusterError):
 
     code = Status.ABORTED
     orb_code = "ORB-1306"
+
+
+class PlacementUnavailable(ClusterError):
+    """The cluster could not agree on a home for an actor, as while no majority of it is within reach. Nothing ran."""
+
+    code = Status.UNAVAILABLE
+    orb_code = "ORB-1307"
+    retryable = True
 
 
 class ReplicatedLog(Protocol):
@@ -89,7 +101,8 @@ class ReplicatedDirectory:
     that only asks. incarnation: of this start of the node, larger than all before. lease_duration: seconds for which
     the node is believed without word from it. placement: which of its hosts an actor is given to, and actors that are
     pinned to a node. seeds: addresses of nodes that do not register, as those of Orbit-RS. request_timeout: seconds for
-    one question to the cluster. on_lease_lost: called when this node must stop what it does in its actors' names.
+    one question to the cluster. on_lease_lost: called when this node must stop what it does in its actors' names, with
+    the seconds that are left until others may act in them: `grace`, or less when it is called late.
 
     `start` registers the node and keeps it registered; while it leads the cluster it also moves the cluster's clock on.
     `stop` says that it hosts nothing any more.
@@ -107,7 +120,8 @@ class ReplicatedDirectory:
         placement: Placement | None = None,
         seeds: Mapping[NodeId, str] | None = None,
         request_timeout: float = 10.0,
-        on_lease_lost: Callable[[], None] | None = None,
+        grace: float = 0.0,
+        on_lease_lost: Callable[[float], None] | None = None,
     ) -> None:
         least, most = SHORTEST_LEASE_MS / 1000, LONGEST_LEASE_MS / 1000
         if not least <= lease_duration <= most:
@@ -116,20 +130,24 @@ class ReplicatedDirectory:
             raise ConfigurationError(
                 f"tick_interval={tick_interval}: must be above 0, up to {LONGEST_TICK_MS / 1000:g} s"
             )
+        if not 0 <= grace < lease_duration * (1 - _CLOCK_DRIFT):
+            raise ConfigurationError(f"grace={grace}: must be less than the lease of {lease_duration:g} seconds")
         self.machine = machine
+        self.on_lease_lost = on_lease_lost
         #: Why this node is registered no more and never again; None while it is or may be.
         self.failure: NodeSuperseded | None = None
         self._log = log
         self._info = info
         self._incarnation = incarnation
         self._revision = 0
+        self._was_registered = False
         self._lease_duration = lease_duration
         self._tick_interval = tick_interval
         self._placement = placement or Placement()
         self._seeds = dict(seeds or {})
         self._request_timeout = request_timeout
-        self._on_lease_lost = on_lease_lost
-        self._lease_ends: float | None = None  # loop time; None = there is none
+        self._grace = grace
+        self._lease_ends: float | None = None  # loop time, `grace` before others may act; None = there is none
         self._lease_timer: asyncio.TimerHandle | None = None
         self._renew = asyncio.Event()
         self._registering = asyncio.Lock()
@@ -139,10 +157,15 @@ class ReplicatedDirectory:
 
     # ------------------------------------------------------------ life
 
-    async def start(self) -> None:
-        """Begin to register this node, and to measure time while it leads. Returns at once; see `registered`."""
+    async def start(self, info: NodeInfo | None = None, *, incarnation: int | None = None) -> None:
+        """Begin to register this node, and to measure time while it leads. Returns at once; see `has_lease`.
+
+        info, incarnation: where they were not known when the directory was made.
+        """
         if self._tasks:
             raise ConfigurationError("the directory was started before")
+        self._info = self._info if info is None else info
+        self._incarnation = self._incarnation if incarnation is None else incarnation
         self._spawn(self._measure_time(), "directory clock")
         if self._info is not None:
             self._spawn(self._stay_registered(), "directory registration")
@@ -155,12 +178,16 @@ class ReplicatedDirectory:
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._placing.close()
-            if tasks and self._info is not None and self.failure is None:
-                await self._say_goodbye(self._info, timeout)
+            if tasks:
+                await self.leave(timeout)
         finally:
             self._end_lease()
 
-    async def _say_goodbye(self, info: NodeInfo, timeout: float) -> None:
+    async def leave(self, timeout: float = 2.0) -> None:
+        """Say that this node hosts nothing any more, for `timeout` seconds at most: its actors may live elsewhere."""
+        info = self._info
+        if info is None or info.status is NodeStatus.STOPPED or self.failure is not None:
+            return
         try:
             async with asyncio.timeout(timeout):
                 await self.set_self(_with_status(info, NodeStatus.STOPPED))
@@ -189,15 +216,23 @@ class ReplicatedDirectory:
         Raises NodeSuperseded, OverloadedError for a node too many, and what `RaftConsensus.propose` raises; the
         registration is then tried again in the background.
         """
+        self._take(info)
+        try:
+            await self._register()
+        finally:
+            self._renew.set()
+
+    def announce(self, info: NodeInfo) -> None:
+        """As `set_self`, without waiting for the cluster."""
+        self._take(info)
+        self._renew.set()
+
+    def _take(self, info: NodeInfo) -> None:
         if self._info is not None and info.id != self._info.id:
             raise ConfigurationError(f"node {self._info.id} cannot speak for {info.id}")
         if info != self._info:
             self._revision += 1
             self._info = info
-        try:
-            await self._register()
-        finally:
-            self._renew.set()
 
     async def _register(self) -> None:
         """Say once what this node is."""
@@ -214,7 +249,11 @@ class ReplicatedDirectory:
                 case Registered() if info.status is NodeStatus.STOPPED:
                     self._end_lease()
                 case Registered():
+                    self._was_registered = True
                     self._grant(asked)
+                case Refused(Refusal.SUPERSEDED, message) if not self._was_registered:
+                    self._follow_up(info.id)
+                    raise ClusterError(f"{info.id} is registered as a later start than this: {message}", retryable=True)
                 case Refused(Refusal.SUPERSEDED, message):
                     self.failure = NodeSuperseded(message)
                     self._lose_lease()
@@ -223,6 +262,11 @@ class ReplicatedDirectory:
                     raise OverloadedError(f"{info.id} cannot be registered: {message}")
                 case _:
                     raise ClusterError(f"{info.id} cannot be registered: {reply}")
+
+    def _follow_up(self, node_id: NodeId) -> None:
+        """Incarnations are drawn from clocks, which may have been set back; but this start is the later one."""
+        if (record := self.machine.nodes.get(node_id)) is not None:
+            self._incarnation = max(self._incarnation, record.incarnation + 1)
 
     async def _stay_registered(self) -> None:
         """Register again and again. Ends only when another process has taken the node's id."""
@@ -245,7 +289,7 @@ class ReplicatedDirectory:
         """The cluster believes this node for a lease that began when it was asked for, or later."""
         loop = asyncio.get_running_loop()
         self._end_timer()
-        end = asked + self._lease_duration * (1 - _CLOCK_DRIFT)
+        end = asked + self._lease_duration * (1 - _CLOCK_DRIFT) - self._grace
         if end > loop.time():
             self._lease_ends = end
             self._lease_timer = loop.call_at(end, self._lose_lease)
@@ -260,13 +304,14 @@ class ReplicatedDirectory:
         self._lease_ends = None
 
     def _lose_lease(self) -> None:
-        if self._lease_ends is None or self._info is None:
+        if (end := self._lease_ends) is None or self._info is None:
             return
         self._end_lease()
-        _log.error("the lease of %s is over: its actors may live elsewhere now", self._info.id)
-        if self._on_lease_lost is not None:
+        left = 0.0 if self.failure else max(0.0, end + self._grace - asyncio.get_running_loop().time())
+        _log.error("the lease of %s is over: its actors may live elsewhere in %.1f s", self._info.id, left)
+        if self.on_lease_lost is not None:
             try:
-                self._on_lease_lost()
+                self.on_lease_lost(left)
             except Exception:  # noqa: BLE001  (the user's own: said aloud, and the registration goes on)
                 _log.exception("on_lease_lost failed")
 
@@ -314,7 +359,7 @@ class ReplicatedDirectory:
         """The node where the actor lives; one that lives nowhere is given a home.
 
         Raises AddressableNotFound when no node hosts its type, OverloadedError when none has room, DrainingError when
-        this directory is stopped meanwhile, and what `RaftConsensus.propose` raises.
+        this directory is stopped meanwhile, PlacementUnavailable when the cluster does not answer.
         """
         placement = self.machine.actors.get(addressable)
         if placement is not None:
@@ -328,6 +373,14 @@ class ReplicatedDirectory:
             raise DrainingError(f"{addressable}: the directory was stopped before a home was found") from None
 
     async def _place(self, reference: AddressableReference) -> NodeId:
+        try:
+            return await self._find_home(reference)
+        except (AddressableNotFound, OverloadedError, ParseError):
+            raise
+        except (ClusterError, NetworkError, TimeoutError, StorageError, InternalError) as error:
+            raise PlacementUnavailable(f"{reference} has no home that the cluster agreed on: {error}") from error
+
+    async def _find_home(self, reference: AddressableReference) -> NodeId:
         refused: Refused | None = None
         full: set[NodeId] = set()
         for attempt in range(_ATTEMPTS):

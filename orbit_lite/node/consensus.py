@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
+from orbit_lite.actors import Placement
 from orbit_lite.directory import ReplicatedDirectory
 from orbit_lite.directory.machine import DirectoryMachine
 from orbit_lite.errors import ConfigurationError, OrbitError
@@ -24,6 +25,11 @@ _log = logging.getLogger("orbit_lite.node")
 
 #: Seconds that a node which stops waits for another one to lead.
 _HAND_OVER = 1.0
+#: Share of a node's lease, at its end, in which actors are put away and no call runs any more.
+_GRACE = 0.1
+#: Steps of the cluster's clock within a lease, and the longest of them in seconds.
+_TICKS = 8
+_LONGEST_TICK = 1.0
 
 
 class NodeConsensus:
@@ -41,7 +47,17 @@ class NodeConsensus:
         if config.data_dir is None or config.node_id is None:
             raise ConfigurationError("raft=True: needs data_dir, for its log, and node_id, which must not change")
         self._config = config
+        self._is_last = False  # nobody took the leadership over
         self.store = SqliteLogStore.open(raft_directory(config.data_dir))
+        try:
+            self._build(node_id, config, state_machine, raft)
+        except BaseException:
+            self.store.close()
+            raise
+
+    def _build(
+        self, node_id: NodeId, config: NodeConfig, state_machine: StateMachine | None, raft: RaftConfig | None
+    ) -> None:
         self.machine = DirectoryMachine()
         self.consensus = RaftConsensus(
             node_id,
@@ -54,7 +70,16 @@ class NodeConsensus:
             join=config.raft_join,
         )
         self.transport = GrpcRaftTransport(node_id, config.seed_nodes)
-        self.directory: ReplicatedDirectory | None = None
+        lease = config.lease_duration
+        self.directory = ReplicatedDirectory(
+            self.consensus,
+            self.machine,
+            lease_duration=lease,
+            tick_interval=min(_LONGEST_TICK, lease / _TICKS),
+            placement=Placement(config.placement),
+            seeds=config.seed_nodes,
+            grace=lease * _GRACE,
+        )
 
     def services(self) -> list[Any]:
         """What the node's server serves for peers and operators."""
@@ -66,15 +91,7 @@ class NodeConsensus:
     async def start(self, info: NodeInfo, incarnation: int) -> None:
         """Take part, and register the node. Raises StoreCorrupt, ClusterMismatch."""
         await self.consensus.start(self.transport)
-        self.directory = ReplicatedDirectory(
-            self.consensus,
-            self.machine,
-            info,
-            incarnation=incarnation,
-            lease_duration=self._config.lease_duration,
-            seeds=self._config.seed_nodes,
-        )
-        await self.directory.start()
+        await self.directory.start(info, incarnation=incarnation)
 
     async def stop(self) -> None:
         """Deregister, hand the leadership over if this node has it, and take no part any more.
@@ -85,17 +102,17 @@ class NodeConsensus:
             steps.callback(self.store.close)
             steps.push_async_callback(self.transport.close)
             steps.push_async_callback(self.consensus.stop)
-            steps.push_async_callback(self._hand_over)
-            if self.directory is not None:
-                steps.push_async_callback(self.directory.stop)
+            steps.push_async_callback(self.hand_over)
+            steps.push_async_callback(self.directory.stop)
 
-    async def _hand_over(self) -> None:
-        """So that the others need not wait for an election timeout. They can do without."""
-        if not self.consensus.is_leader() or len(self.consensus.get_cluster_nodes()) == 1:
+    async def hand_over(self) -> None:
+        """Let another node lead, so that nobody has to wait for an election timeout. They can do without."""
+        if not self.consensus.is_leader() or len(self.consensus.get_cluster_nodes()) == 1 or self._is_last:
             return
         try:
             leader = await self.consensus.transfer_leadership(timeout=_HAND_OVER)
         except OrbitError as error:
+            self._is_last = True  # it is asked for again when the node stops, and would take as long
             _log.info("node %s could not hand the leadership over: %s", self.consensus.node_id, error)
         else:
             _log.info("node %s handed the leadership over to %s", self.consensus.node_id, leader)

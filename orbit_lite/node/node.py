@@ -32,6 +32,7 @@ from orbit_lite.node.config import NodeConfig, Reload, reloadable
 from orbit_lite.node.consensus import NodeConsensus
 from orbit_lite.node.counting import CountedInvocations, method_reports
 from orbit_lite.node.drain import STEPS, DrainReport, DrainStep, StepResult, share
+from orbit_lite.node.homes import HomeWatch
 from orbit_lite.node.signals import Signals
 from orbit_lite.raft import RaftConsensus, StateMachine
 from orbit_lite.rpc import CallContext, ConnectionPool, Server
@@ -120,18 +121,21 @@ class OrbitNode:
             pool=config.pool,
             metadata={CLUSTER_METADATA: config.cluster_id},
         )
-        self.peers = PeerStreams(self.node_id, self.membership, self.pool)
+        self._consensus = NodeConsensus(self.node_id, config, state_machine) if config.raft else None
+        who_is_where = self.membership if self._consensus is None else self._consensus.directory
+        self.peers = PeerStreams(self.node_id, who_is_where, self.pool)
         self.actors = ActorSystem(
             self.node_id,
             registry=self.registry,
             invoker=self.peers,
-            hosts=self.membership,
+            hosts=who_is_where,
             placement=placement,
+            homes=self.directory,
             config=config.actors,
         )
-        self.sender = GrpcTransactionMessageSender(self.node_id, self.membership, config.transport, pool=self.pool)
+        self.sender = GrpcTransactionMessageSender(self.node_id, who_is_where, config.transport, pool=self.pool)
         self.server: Server | None = None
-        self._consensus = NodeConsensus(self.node_id, config, state_machine) if config.raft else None
+        self._homes = None if self.directory is None else HomeWatch(self.directory, self.actors, self.peers)
         self._invocations = CountedInvocations(self.actors)
         self._connections = OrbitConnectionService(self.node_id, self._invocations, relay=self.peers)
         self._announcer = Announcer(self.announcement, self.membership, self.pool, interval=config.announce_interval)
@@ -179,7 +183,7 @@ class OrbitNode:
 
     @property
     def directory(self) -> ReplicatedDirectory | None:
-        """The replicated directory, while the node takes part in consensus."""
+        """Where actors live, for a node that takes part in consensus; else every node finds that out for itself."""
         return None if self._consensus is None else self._consensus.directory
 
     @property
@@ -235,6 +239,8 @@ class OrbitNode:
         self.state = NodeState.ACTIVE
         if self._consensus is not None:
             await self._consensus.start(self.info, self.incarnation)
+        if self._homes is not None:
+            self._homes.start()
         self._tell_membership()
         self._announcer.start(self.config.seed_nodes.values())
         for service in ("", *_service_names(services)):
@@ -274,6 +280,8 @@ class OrbitNode:
 
     def _tell_membership(self) -> None:
         self.membership.set_self(self.info, incarnation=self.incarnation)
+        if self.directory is not None and self.state is not NodeState.STOPPED:
+            self.directory.announce(self.info)  # that it has stopped is said when its actors are gone
 
     # ------------------------------------------------------------ drain and stop
 
@@ -337,10 +345,14 @@ class OrbitNode:
 
     async def _drain_actors(self, limit: float) -> tuple[int, int]:
         drained = await self.actors.drain(limit)
+        if self.directory is not None:
+            await self.directory.leave()
         return drained.finished, drained.cancelled
 
     async def _drain_calls(self, limit: float) -> tuple[int, int]:
         self.health.close()  # ends Watch streams, which would never end by themselves
+        if self._consensus is not None:
+            await self._consensus.hand_over()  # a leader that cannot be reached would still be believed
         if self.server is None:
             return 0, 0
         drained = await self.server.drain(limit)
@@ -371,6 +383,8 @@ class OrbitNode:
             if self._consensus is not None:
                 steps.push_async_callback(self._consensus.stop)
             steps.push_async_callback(self.peers.close)
+            if self._homes is not None:
+                steps.push_async_callback(self._homes.close)
             steps.push_async_callback(self.actors.close)
             steps.push_async_callback(self._connections.drain, 0.0)
             steps.callback(self.health.close)

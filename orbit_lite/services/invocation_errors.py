@@ -7,6 +7,7 @@ it by which they are known again, because their callers may try another node.
 from __future__ import annotations
 
 from orbit_lite.errors import (
+    ClusterError,
     DrainingError,
     Executed,
     InternalError,
@@ -31,6 +32,9 @@ def write_error(error: BaseException) -> InvocationError:
     """
     if not isinstance(error, OrbitError):
         error = InternalError(status_of(error).message)
+    if isinstance(error, ClusterError) and error.executed is not Executed.NO:
+        # As of a call that was cut off in the midst. That kind of text says that nothing ran, one of no kind does not.
+        return InvocationError(error.message)
     for kind, mark in _MARKS.items():
         if isinstance(error, kind):
             return InvocationError(error.prefix + mark + error.message)

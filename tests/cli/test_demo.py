@@ -90,9 +90,39 @@ def test_the_result_is_that_of_the_file_read_from_top_to_bottom(orbit: Orbit, tm
     assert len(report["nodes"]) == 2
     assert sum(node["actors"] for node in report["nodes"]) == len(report["balances"])
     assert all(node["forwarded"] > 0 and node["errors"] == 0 for node in report["nodes"])
+    assert report["succession"] is None
     assert sum(node["served"] for node in report["nodes"]) == sum(
         node["calls"] + node["forwarded"] for node in report["nodes"]
     )
+
+
+def test_a_killed_leader_takes_nothing_along(orbit: Orbit, tmp_path: Path) -> None:
+    data = table(60)
+    (tmp_path / "transfers.csv").write_bytes(data)
+    told = orbit("demo", "--input", tmp_path / "transfers.csv", *OPTIONS, "--nodes", "3", "--json")
+    report = told.document
+    assert (told.status, told.err) == (0, "")
+    assert report["balances"] == expected(data)
+    assert report["conserved"]
+    assert report["durable"]
+    succession = report["succession"]
+    assert succession["successor_term"] > succession["term"]
+    assert succession["seconds_without_leader"] > 0
+    assert 20 <= succession["transfers_done"] < 60
+    survivors = {"node-1", "node-2", "node-3"} - {succession["killed"]}
+    assert succession["successor"] in survivors
+    assert {replica["node"] for replica in report["replicas"]} == survivors
+    assert all(not replica["missing"] for replica in report["replicas"])
+    assert len({replica["digest"] for replica in report["replicas"]}) == 1
+    assert report["acknowledged"] == 2 * (report["rows"]["done"] + report["rows"]["refunded"])
+    assert [node["problem"] for node in report["nodes"] if node["node"] not in survivors] == ["was ended by SIGKILL"]
+    assert not report["losses"]
+
+
+def test_a_leader_is_not_killed_where_no_majority_would_be_left(orbit: Orbit) -> None:
+    told = orbit("demo", "--nodes", "2", "--kill")
+    assert told.status == 2
+    assert "--kill needs --nodes 3 or more" in told.err
 
 
 def test_people_get_a_report_and_the_progress_apart_from_it(start: Start) -> None:
@@ -100,6 +130,7 @@ def test_people_get_a_report_and_the_progress_apart_from_it(start: Start) -> Non
     out, err = process.communicate("from,to,amount\nAda,🦊,1.50\n🦊,Ada,9\nAda,Ada,1\n", timeout=50)
     assert process.returncode == 0, err
     assert "node-1 serves at http://127.0.0.1:" in err
+    assert re.search(r"^node-1 was elected leader in term [0-9]+, after [0-9.]+ s$", err, re.MULTILINE)
     assert "transfers: 2 of 2" in err
     assert re.search(r"^🦊 +6\.50$", out, re.MULTILINE)
     assert re.search(r"^ +3 +insufficient funds: 6\.50 in the account +🦊 → Ada 9\.00$", out, re.MULTILINE)
@@ -135,8 +166,9 @@ def test_input_without_a_header_starts_nothing(
 
 
 @pytest.fixture
-def long_run(start: Start, tmp_path: Path) -> tuple[Any, list[int]]:
+def long_run(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[int]]:
     """A demo in the midst of its transfers, and the process ids of its nodes."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     file = tmp_path / "transfers.csv"
     file.write_bytes(b"from,to,amount\n" + b"".join(b"a%d,a%d,0.01\n" % (n % 40, (n + 1) % 40) for n in range(50_000)))
     process = start("demo", "--input", file, "--nodes", "2", "--timeout", "2s")
@@ -149,15 +181,17 @@ def long_run(start: Start, tmp_path: Path) -> tuple[Any, list[int]]:
 @posix
 @linux
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_demo_leaves_no_node_behind(
-    long_run: tuple[Any, list[int]], number: signal.Signals, status: int
+def test_an_interrupted_demo_leaves_no_node_and_no_folder_behind(
+    long_run: tuple[Any, list[int]], tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     process, nodes = long_run
     assert len(nodes) == 2
+    assert [*tmp_path.glob("orbit-demo-*/node-[12]/raft")]
     process.send_signal(number)
     _, err = process.communicate(timeout=20)
     assert process.returncode == status
     assert not any(map(is_alive, nodes))
+    assert not [*tmp_path.glob("orbit-demo-*")]
     assert "Traceback" not in err
 
 
@@ -175,7 +209,7 @@ def test_the_nodes_of_a_demo_that_was_killed_end_by_themselves(long_run: tuple[A
 
 @posix
 @linux
-def test_a_node_that_is_killed_makes_an_honest_report(long_run: tuple[Any, list[int]]) -> None:
+def test_a_cluster_without_a_majority_makes_an_honest_report(long_run: tuple[Any, list[int]]) -> None:
     process, nodes = long_run
     os.kill(nodes[-1], signal.SIGKILL)
     out, _ = process.communicate(timeout=50)

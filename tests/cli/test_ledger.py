@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 import pytest
@@ -72,3 +73,17 @@ def test_repeating_everything_in_any_order_books_it_once(entries: list[tuple[Ent
     assert (again.balance, again.booked) == (once.balance, once.booked)
     assert once.balance is not None
     assert once.balance >= 0
+
+
+@given(_ENTRIES)
+def test_an_account_that_was_written_down_goes_on_as_it_was(entries: list[tuple[Entry, int, int]]) -> None:
+    ledger = opened()
+    for kind, number, amount in entries:
+        ledger.book(kind, f"{kind.value}/{number}", amount)
+    again = Ledger.load(json.loads(json.dumps(ledger.dump())))
+    assert (again.balance, again.booked, again.dump()) == (ledger.balance, ledger.booked, ledger.dump())
+    for kind, number, amount in entries:
+        entry_id = f"{kind.value}/{number}"
+        assert again.has_booked(entry_id) is ledger.has_booked(entry_id)
+        assert again.book(kind, entry_id, amount) == ledger.book(kind, entry_id, amount)
+    assert again.dump() == ledger.dump()

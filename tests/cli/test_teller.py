@@ -115,6 +115,33 @@ def test_settling_ends_every_doubt_once_the_network_is_well(
     asyncio.run(scenario())
 
 
+async def test_with_patience_a_transfer_outlasts_the_silence_of_an_account() -> None:
+    bank, runs = Bank(), runs_of(("a", "b", 30), ("c", "d", 5))
+    teller = Teller(bank.invoke, pause=0.001, patience=30.0)
+    await teller.open_accounts("abcd", balance=OPENING, limit=LIMIT)
+    bank.unreachable.add("b")
+    asyncio.get_running_loop().call_later(0.05, bank.unreachable.clear)
+    await teller.run(runs, stop=asyncio.Event(), progress=lambda done: None)
+    assert [run.state for run in runs] == [State.DONE, State.DONE]
+    assert teller.slowest > 0
+    assert [entry for run in runs for entry in run.acknowledged] == [
+        ("a", "t2/debit"),
+        ("b", "t2/credit"),
+        ("c", "t3/debit"),
+        ("d", "t3/credit"),
+    ]
+
+
+async def test_patience_ends_where_there_is_no_hope() -> None:
+    bank, runs = Bank(), runs_of(("a", "b", 30))
+    bank.unreachable.update("ab")
+    teller = Teller(bank.invoke, pause=1000.0, patience=1000.0, is_hopeless=lambda: True)
+    await teller.run(runs, stop=asyncio.Event(), progress=lambda done: None)
+    assert runs[0].state is State.DEBIT_IN_DOUBT
+    assert runs[0].acknowledged == []
+    assert (await teller.balances("a"))["a"].problem == "the stream ended"
+
+
 async def test_a_transfer_whose_account_cannot_be_reached_stays_open_and_is_named() -> None:
     bank, runs = Bank(), runs_of(("a", "b", 30), ("c", "d", 5))
     bank.ledgers = {}

@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from orbit_lite.actors import Placement
-from orbit_lite.directory import DirectoryMachine, NodeSuperseded, PlacementChange, ReplicatedDirectory, Resync, Watch
+from orbit_lite.directory import (
+    DirectoryMachine,
+    NodeSuperseded,
+    PlacementChange,
+    PlacementUnavailable,
+    ReplicatedDirectory,
+    Resync,
+    Watch,
+)
 from orbit_lite.directory.commands import (
     LONGEST_TICK_MS,
     Command,
@@ -24,6 +32,7 @@ from orbit_lite.errors import (
     AddressableNotFound,
     ConfigurationError,
     DrainingError,
+    Executed,
     NodeNotFound,
     OrbitError,
     OverloadedError,
@@ -34,6 +43,7 @@ from orbit_lite.testing.clock import VirtualTimeLoop, run
 
 A, B = NodeId("a"), NodeId("b")
 ALICE, BOB = AddressableReference.of("Account", "alice"), AddressableReference.of("Account", "bob")
+ACTORS = tuple(AddressableReference.of("Account", number) for number in range(8))
 LEASE = 15.0
 ROUND_TRIP = 0.01
 
@@ -196,7 +206,7 @@ async def test_a_node_gives_up_before_the_cluster_gives_it_up(world: World) -> N
     told: list[float] = []
     loop = asyncio.get_running_loop()
     await world.add(A)
-    holder = await world.add(B, on_lease_lost=lambda: told.append(loop.time()))
+    holder = await world.add(B, on_lease_lost=lambda left: told.append(loop.time()))
     world.cluster.cut_off.add(B)
     async with Watch(world.cluster.logs[A].machine) as watch:
         while B in world.cluster.logs[A].machine.nodes:
@@ -204,6 +214,34 @@ async def test_a_node_gives_up_before_the_cluster_gives_it_up(world: World) -> N
     assert not holder.has_lease
     assert len(told) == 1
     assert told[0] < loop.time()
+
+
+@in_virtual_time
+async def test_a_node_gets_its_grace_between_the_end_of_its_work_and_that_of_its_lease(world: World) -> None:
+    told: list[tuple[float, float]] = []
+    loop = asyncio.get_running_loop()
+    await world.add(A)
+    holder = await world.add(B, grace=2.0, on_lease_lost=lambda left: told.append((loop.time(), left)))
+    world.cluster.cut_off.add(B)
+    async with Watch(world.cluster.logs[A].machine) as watch:
+        while B in world.cluster.logs[A].machine.nodes:
+            await anext(watch)
+    assert not holder.has_lease
+    [(when, left)] = told
+    assert left == pytest.approx(2.0)
+    assert when + left < loop.time()
+
+
+@in_virtual_time
+async def test_a_node_that_leaves_hosts_nothing_and_is_still_known(world: World) -> None:
+    leaving, staying = await world.add(A), await world.add(B)
+    homes = {actor: await leaving.resolve_addressable(actor) for actor in ACTORS}
+    assert set(homes.values()) == {A, B}
+    await leaving.leave()
+    assert staying.hosts_of("Account") == (B,)
+    assert await staying.resolve_node(A) == "http://a:1"
+    assert {await staying.resolve_addressable(actor) for actor in ACTORS} == {B}
+    assert not leaving.has_lease
 
 
 @in_virtual_time
@@ -222,7 +260,7 @@ async def test_a_node_that_comes_back_is_registered_anew(world: World) -> None:
 @in_virtual_time
 async def test_a_machine_that_stood_still_has_no_lease_when_it_wakes(world: World) -> None:
     told: list[str] = []
-    directory = await world.add(A, on_lease_lost=lambda: told.append("lost"))
+    directory = await world.add(A, on_lease_lost=lambda left: told.append("lost"))
     await directory.resolve_addressable(ALICE)
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
@@ -236,7 +274,7 @@ async def test_a_machine_that_stood_still_has_no_lease_when_it_wakes(world: Worl
 
 @in_virtual_time
 async def test_a_callback_that_fails_does_not_end_the_registration(world: World) -> None:
-    def fail() -> None:
+    def fail(left: float) -> None:
         raise ValueError("the user's own")
 
     directory = await world.add(A, on_lease_lost=fail)
@@ -250,7 +288,7 @@ async def test_a_callback_that_fails_does_not_end_the_registration(world: World)
 @in_virtual_time
 async def test_another_process_with_the_same_id_ends_the_older_one(world: World) -> None:
     told: list[str] = []
-    older = await world.add(A, on_lease_lost=lambda: told.append("lost"))
+    older = await world.add(A, on_lease_lost=lambda left: told.append("lost"))
     log = world.cluster.logs[A]
     async with ReplicatedDirectory(log, log.machine, info(A), incarnation=2, lease_duration=LEASE) as newer:
         await asyncio.sleep(LEASE)
@@ -260,6 +298,19 @@ async def test_another_process_with_the_same_id_ends_the_older_one(world: World)
         assert told == ["lost"]
         with pytest.raises(NodeSuperseded):
             await older.set_self(info(A, "Order"))
+
+
+@in_virtual_time
+async def test_a_node_whose_clock_was_set_back_between_its_starts_is_the_later_one(world: World) -> None:
+    told: list[str] = []
+    older = await world.add(A, incarnation=1_000, on_lease_lost=lambda left: told.append("lost"))
+    log = world.cluster.logs[A]
+    async with ReplicatedDirectory(log, log.machine, info(A), incarnation=900, lease_duration=LEASE) as newer:
+        await asyncio.sleep(2 * LEASE)
+        assert newer.has_lease
+        assert newer.failure is None
+        assert isinstance(older.failure, NodeSuperseded)
+        assert told == ["lost"]
 
 
 @in_virtual_time
@@ -400,6 +451,27 @@ async def test_a_question_of_which_nobody_knows_what_became_is_asked_again(world
 
 
 @in_virtual_time
+async def test_without_a_majority_an_actor_gets_no_home(world: World) -> None:
+    directory = await world.add()
+    world.cluster.leader = None
+    with pytest.raises(PlacementUnavailable) as caught:
+        await directory.resolve_addressable(ALICE)
+    assert caught.value.executed is Executed.NO
+    assert caught.value.retryable
+    world.cluster.leader = A
+    assert await directory.resolve_addressable(ALICE) == A
+
+
+@in_virtual_time
+async def test_what_is_announced_is_told_the_cluster_without_waiting(world: World) -> None:
+    directory = await world.add()
+    directory.announce(info(A, "Account", "Order"))
+    assert directory.hosts_of("Order") == ()
+    await asyncio.sleep(4 * ROUND_TRIP)
+    assert directory.hosts_of("Order") == (A,)
+
+
+@in_virtual_time
 async def test_a_tick_of_which_nobody_knows_what_became_is_not_repeated(world: World) -> None:
     directory = await world.add()
     await asyncio.sleep(2.0)
@@ -454,7 +526,7 @@ async def test_whoever_only_asks_is_not_registered(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("lease_duration", 0.5), ("lease_duration", 3_601.0), ("tick_interval", 0.0)]
+    ("option", "value"), [("lease_duration", 0.5), ("lease_duration", 3_601.0), ("tick_interval", 0.0), ("grace", 13.5)]
 )
 def test_a_wrong_setting_is_named(option: str, value: float) -> None:
     log = Cluster().join(A)

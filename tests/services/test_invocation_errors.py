@@ -12,7 +12,9 @@ from orbit_lite.errors import (
     DrainingError,
     Executed,
     InvocationFailed,
+    LeaseExpired,
     NetworkError,
+    NodeNotFound,
     OrbitError,
     OverloadedError,
     SerializationError,
@@ -39,6 +41,14 @@ def test_a_serialization_error_may_be_of_the_result_so_the_method_may_have_run()
     assert (type(error), error.message) == (SerializationError, "value: no JSON")
     assert error.executed is Executed.MAYBE
     assert SerializationError.executed is Executed.NO
+
+
+@pytest.mark.parametrize("kind", [ClusterError, DrainingError, LeaseExpired, OverloadedError, NodeNotFound])
+def test_a_call_that_was_cut_off_while_it_ran_is_not_said_not_to_have_run(kind: type[OrbitError]) -> None:
+    """Else its caller would make it again."""
+    error = through_the_wire(kind("cut off while it ran", executed=Executed.MAYBE))
+    assert error.executed is Executed.MAYBE
+    assert error.message == "cut off while it ran"
 
 
 def test_an_actors_reason_is_found_again() -> None:

@@ -21,6 +21,7 @@ from orbit_lite.errors import IoError, ParseError, quote
 __all__ = ["demo"]
 
 _MOST_NODES = 20
+_FEWEST_TO_KILL = 3  # of which a majority is left when one is gone
 _MOST_BYTES = 64 << 20  # the input is kept in memory
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ class _Amount(_AmountType):
 @click.option("--limit", type=_Amount(), default="5000.00", show_default=True, help="No credit lifts an account above.")
 @click.option("--in-flight", type=click.IntRange(1, 1000), default=32, show_default=True, help="Transfers under way.")
 @click.option("--timeout", type=Duration(), default="10s", show_default=True, help="For each actor call.")
+@click.option(
+    "--kill/--no-kill", default=None, help="Kill the leader while transfers run.  [default: with 3 nodes or more]"
+)
 @click.option("--log-level", default="error", show_default=True, help="Of the nodes.")
 @click.option("--all", "everything", is_flag=True, help="Print all balances and all rejected rows.")
 @json_option
@@ -61,18 +65,23 @@ def demo(
     limit: int,
     in_flight: int,
     timeout: float,
+    kill: bool | None,
     log_level: str,
     everything: bool,
     as_json: bool,
 ) -> int:
     """Send a file of transfers through bank accounts on a cluster.
 
-    Starts node processes on this machine, spreads the accounts over them, and sends every transfer of the file through
-    them: a debit, then a credit, each entering the cluster at the next node in turn. The result is that of the file
-    read from top to bottom. Prints balances, rejected rows, what each node did, and whether money was conserved.
+    Starts node processes on this machine, which elect a leader and replicate the bank's books, spreads the accounts
+    over them, and sends every transfer of the file through them: a debit, then a credit, each entering the cluster at
+    the next node in turn. While they run the leader is killed. The result is that of the file read from top to bottom.
+    Prints balances, rejected rows, what each node did, who leads, and whether anything was lost.
 
-    Exit status: 0 if money was conserved and every transfer is settled, else 1.
+    Exit status: 0 if money was conserved, nothing acknowledged was lost and every transfer is settled, else 1.
     """
+    if kill and nodes < _FEWEST_TO_KILL:
+        raise click.UsageError(f"--kill needs --nodes {_FEWEST_TO_KILL} or more: else no majority is left")
+
     from orbit_lite.cli.demo.play import Settings, play
     from orbit_lite.cli.demo.progress import Progress
     from orbit_lite.cli.demo.report import document, print_report
@@ -81,7 +90,13 @@ def demo(
     name, data = _read(source)
     sheet = read_sheet(data)
     settings = Settings(
-        nodes=nodes, opening=opening, limit=limit, width=in_flight, timeout=timeout, log_level=log_level
+        nodes=nodes,
+        opening=opening,
+        limit=limit,
+        width=in_flight,
+        timeout=timeout,
+        log_level=log_level,
+        kill=nodes >= _FEWEST_TO_KILL if kill is None else kill,
     )
     try:
         report = run(_until_terminated(play(name, sheet, settings, Progress(quiet=as_json))))

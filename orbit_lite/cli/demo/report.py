@@ -1,4 +1,4 @@
-"""What became of the input: every row, every account, whether money was conserved, and what each node did.
+"""What became of the input: every row, every account, whether money was conserved, and what each node did and holds.
 
 Computed from what was heard; nothing is asked or measured here. `document` is the JSON form, `print_report` the one for
 people.
@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from orbit_lite.cli.demo.audit import Replica
+from orbit_lite.cli.demo.leadership import Succession
 from orbit_lite.cli.demo.money import format_cents
 from orbit_lite.cli.demo.rows import Rejection
 from orbit_lite.cli.demo.teller import Holding
@@ -59,6 +61,8 @@ class Report:
 
     runs: all transfers of the input, in its order. started: those of them that were begun. opening: cents in each
     account at the start. seconds: what the transfers took together. losses: nodes that ended too early, in words.
+    acknowledged: bookings of which an account said that they were made. replicas: the books of the nodes that run.
+    succession: what became of the leader that was killed; None: none was. slowest: seconds that one transfer took.
     """
 
     source: str
@@ -70,6 +74,10 @@ class Report:
     nodes: Sequence[NodeFigures]
     seconds: float
     losses: Sequence[str] = ()
+    acknowledged: int = 0
+    replicas: Sequence[Replica] = ()
+    succession: Succession | None = None
+    slowest: float = 0.0
 
     def in_state(self, *states: State) -> list[TransferRun]:
         """The transfers in one of the states, in file order."""
@@ -107,9 +115,17 @@ class Report:
         return not self.silent and self.found == self.expected
 
     @property
+    def is_durable(self) -> bool:
+        """Every node that runs has all that was acknowledged in its books, and all have the same."""
+        are_whole = all(replica.is_whole and replica.total == self.expected for replica in self.replicas)
+        return are_whole and len({replica.digest for replica in self.replicas}) == 1
+
+    @property
     def is_success(self) -> bool:
-        """Conserved, nothing unsettled, nothing left out, no node lost."""
-        return self.is_conserved and not (self.unsettled or self.not_started or self.losses)
+        """Conserved and durable, nothing unsettled, nothing left out, no node lost, and somebody leads."""
+        is_led = self.succession is None or self.succession.successor is not None
+        is_whole = self.is_conserved and self.is_durable and is_led
+        return is_whole and not (self.unsettled or self.not_started or self.losses)
 
     @cached_property
     def refused(self) -> list[TransferRun]:
@@ -132,6 +148,7 @@ def document(report: Report) -> Json:
         "conserved": report.is_conserved,
         "success": report.is_success,
         "seconds": round(report.seconds, 3),
+        "slowest_seconds": round(report.slowest, 3),
         "rows": {
             "total": len(report.runs) + len(report.rejections),
             "done": len(report.in_state(State.DONE)),
@@ -151,6 +168,10 @@ def document(report: Report) -> Json:
         "refused": [_run_document(run) for run in report.refused],
         "unsettled": [_run_document(run) for run in report.unsettled],
         "nodes": [_node_document(node) for node in report.nodes],
+        "acknowledged": report.acknowledged,
+        "durable": report.is_durable,
+        "replicas": [_replica_document(replica) for replica in report.replicas],
+        "succession": None if report.succession is None else _succession_document(report.succession),
         "losses": list(report.losses),
     }
 
@@ -173,6 +194,29 @@ def _node_document(node: NodeFigures) -> Json:
     }
 
 
+def _replica_document(replica: Replica) -> Json:
+    return {
+        "node": replica.node,
+        "applied": replica.applied,
+        "total": replica.total,
+        "digest": replica.digest,
+        "missing": list(replica.missing),
+        "problem": replica.problem,
+    }
+
+
+def _succession_document(succession: Succession) -> Json:
+    killed, successor = succession.killed, succession.successor
+    return {
+        "killed": killed.node_id.key,
+        "term": killed.term,
+        "transfers_done": succession.done,
+        "successor": None if successor is None else successor.node_id.key,
+        "successor_term": None if successor is None else successor.term,
+        "seconds_without_leader": round(succession.seconds, 3),
+    }
+
+
 # ---------------------------------------------------------------- for people
 
 
@@ -183,6 +227,7 @@ def print_report(report: Report, *, everything: bool = False) -> None:
     _print_refused(report, everything=everything)
     _print_unsettled(report)
     _print_nodes(report)
+    _print_replicas(report)
     for loss in report.losses:
         print(f"\n{loss}")
     print()
@@ -251,6 +296,44 @@ def _print_nodes(report: Report) -> None:
     print_table(columns, rows)
 
 
+def _print_replicas(report: Report) -> None:
+    print("\nBooks: the replicated ledger, as each node that runs holds it")
+    rows = [
+        [
+            replica.node,
+            f"{replica.applied:,}",
+            format_cents(replica.total),
+            f"{len(replica.missing):,}",
+            replica.digest,
+            replica.problem,
+        ]
+        for replica in report.replicas
+    ]
+    print_table(["node", ">log entries", ">money", ">missing", "digest", ""], rows, empty="no node runs")
+
+
+def _print_succession(succession: Succession, slowest: float) -> None:
+    killed, successor = succession.killed, succession.successor
+    name = killed.node_id.key
+    print(f"{name} led in term {killed.term} and was killed (SIGKILL) after {succession.done:,} transfers.")
+    if successor is None:
+        print(f"NOBODY leads, {succession.seconds:.2f} s later.")
+        return
+    print(f"{successor.node_id.key} leads in term {successor.term}, after {succession.seconds:.2f} s without a leader.")
+    print(f"Accounts that lived on {name} came up on other nodes; no transfer took longer than {slowest:.1f} s.")
+
+
+def _print_durability(report: Report) -> None:
+    names = ", ".join(replica.node for replica in report.replicas)
+    lost = {entry for replica in report.replicas for entry in replica.missing}
+    if report.is_durable:
+        print(f"Nothing acknowledged was lost: {report.acknowledged:,} bookings are in the books of {names}.")
+    elif lost:
+        print(f"{len(lost):,} of {report.acknowledged:,} acknowledged bookings are NOT in the books of all of {names}.")
+    else:
+        print(f"It is NOT known whether all of {report.acknowledged:,} acknowledged bookings are in the books.")
+
+
 def _print_verdict(report: Report) -> None:
     counts = [
         (len(report.in_state(State.DONE)), "done"),
@@ -263,6 +346,9 @@ def _print_verdict(report: Report) -> None:
     total = len(report.runs) + len(report.rejections)
     took = f" in {report.seconds:.1f} s, {len(report.started) / report.seconds:,.0f}/s" if report.seconds else ""
     print(f"{total:,} rows{took}: {', '.join(f'{count:,} {name}' for count, name in counts if count)}")
+    if report.succession is not None:
+        _print_succession(report.succession, report.slowest)
+    _print_durability(report)
     found, expected = format_cents(report.found), format_cents(report.expected)
     if report.is_conserved:
         print(f"Money is conserved: {len(report.holdings)} accounts hold {found}, as at the start.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,7 +21,8 @@ Invoke = Callable[[AddressableReference, str, Sequence[Json]], Awaitable[Json]]
 #: With more transfers than this put aside unfinished, no further one is started: each costs a time limit.
 DOUBT_LIMIT = 64
 
-#: An entry that surely did not run is repeated after each of these pauses, then put aside. Units of `Teller`'s pause.
+#: An entry without an answer is repeated after each of these pauses, then as long as the teller has patience, with the
+#: last one in between; then it is put aside. Units of `Teller`'s pause.
 _REPEAT_PAUSES = (1, 4)
 
 #: Pauses before the rounds in which open transfers are settled, in the same units.
@@ -40,16 +41,32 @@ class Holding:
 
 
 class Teller:
-    """Sends transfers through a bank's accounts, `width` at a time; pause: seconds before something is tried again."""
+    """Sends transfers through a bank's accounts, `width` at a time.
 
-    def __init__(self, invoke: Invoke, *, width: int = 32, pause: float = 0.1) -> None:
+    pause: seconds before something is tried again. patience: seconds for which it is, at least. is_hopeless: says that
+    trying again is of no use any more.
+    """
+
+    def __init__(
+        self,
+        invoke: Invoke,
+        *,
+        width: int = 32,
+        pause: float = 0.1,
+        patience: float = 0.0,
+        is_hopeless: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._invoke = invoke
         self._width = width
         self._pause = pause
+        self._patience = patience
+        self._is_hopeless = is_hopeless
+        #: Seconds that the slowest transfer took, its waits included.
+        self.slowest = 0.0
 
     async def open_accounts(self, names: Iterable[str], *, balance: int, limit: int) -> None:
-        """Open every account. Raises the first OrbitError."""
-        await self._each(names, lambda name: self._invoke(_account(name), "open", [balance, limit]))
+        """Open every account. Raises the first OrbitError that stays."""
+        await self._each(names, lambda name: self._ask_until_answered(_account(name), "open", [balance, limit]))
 
     async def run(
         self, runs: Sequence[TransferRun], *, stop: asyncio.Event, progress: Callable[[int], None]
@@ -110,21 +127,32 @@ class Teller:
         return {name: found[name] for name in names}
 
     async def _drive(self, run: TransferRun) -> None:
-        """Take a transfer on until it is final, in doubt, or stands still."""
-        pauses = iter(_REPEAT_PAUSES)
+        """Take a transfer on until it is final, or nothing has come of its present step for too long."""
+        began = asyncio.get_running_loop().time()
+        pauses = self._pauses()
         while (order := run.order()) is not None:
-            before = run.state
             try:
                 run.hear(*await self._ask(order, run))
             except asyncio.CancelledError:
                 run.hear(Signal.SILENCE, "given up while it was asked")
                 raise
-            if run.state is before:
-                if run.state.is_in_doubt or (pause := next(pauses, None)) is None:
-                    return
-                await asyncio.sleep(pause * self._pause)
-            elif run.state.is_in_doubt:
+            if run.order() != order:
+                pauses = self._pauses()
+            elif (pause := next(pauses, None)) is None:
                 return
+            else:
+                await asyncio.sleep(pause)
+        self.slowest = max(self.slowest, asyncio.get_running_loop().time() - began)
+
+    def _pauses(self) -> Iterator[float]:
+        """Seconds before each time that something is tried again; patience counts from the first failure."""
+        deadline = asyncio.get_running_loop().time() + self._patience
+        for units in _REPEAT_PAUSES:
+            if self._is_hopeless():
+                return
+            yield units * self._pause
+        while asyncio.get_running_loop().time() < deadline and not self._is_hopeless():
+            yield _REPEAT_PAUSES[-1] * self._pause
 
     async def _ask(self, order: Order, run: TransferRun) -> tuple[Signal, str]:
         arguments: list[Json] = [order.entry_id, run.transfer.amount, run.transfer.note]
@@ -138,19 +166,25 @@ class Teller:
             return Signal.SILENCE, "the answer makes no sense"
 
     async def _balance(self, name: str) -> Holding:
-        pauses = iter(_REPEAT_PAUSES)
-        while True:  # asking does no harm, and the next question goes another way
-            try:
-                answer = await self._invoke(_account(name), "balance", [])
-                break
-            except OrbitError as error:
-                if (pause := next(pauses, None)) is None:
-                    return Holding(None, str(error))
-                await asyncio.sleep(pause * self._pause)
+        try:
+            answer = await self._ask_until_answered(_account(name), "balance", [])
+        except OrbitError as error:
+            return Holding(None, str(error))
         balance = answer.get("balance") if isinstance(answer, dict) else None
         if isinstance(balance, int):
             return Holding(balance)
-        return Holding(None, "the account was lost with the node that hosted it")
+        return Holding(None, "the account is not open: its books were lost")
+
+    async def _ask_until_answered(self, account: AddressableReference, method: str, arguments: Sequence[Json]) -> Json:
+        """For questions that do no harm when they are asked again; the next one goes another way."""
+        pauses = self._pauses()
+        while True:
+            try:
+                return await self._invoke(account, method, arguments)
+            except OrbitError:
+                if (pause := next(pauses, None)) is None:
+                    raise
+            await asyncio.sleep(pause)
 
     async def _each(self, items: Iterable[_Item], work: Callable[[_Item], Awaitable[_Result]]) -> None:
         """Do the work for every item, `width` at a time; the first error ends it all."""

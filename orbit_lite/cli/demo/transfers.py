@@ -111,6 +111,16 @@ _ENTRY = {
 }
 
 
+_BOOKED = {
+    State.CREDIT: (Entry.DEBIT,),
+    State.CREDIT_IN_DOUBT: (Entry.DEBIT,),
+    State.REFUND: (Entry.DEBIT,),
+    State.REFUND_IN_DOUBT: (Entry.DEBIT,),
+    State.DONE: (Entry.DEBIT, Entry.CREDIT),
+    State.REFUNDED: (Entry.DEBIT, Entry.REFUND),
+}
+
+
 def advance(state: State, signal: Signal) -> State:
     """The next state. Raises InternalError for a final one: nothing is asked in it."""
     try:
@@ -145,6 +155,13 @@ class TransferRun:
             return None
         account = self.transfer.receiver if kind is Entry.CREDIT else self.transfer.sender
         return Order(account, kind, f"{self.transfer_id}/{kind.value}")
+
+    @property
+    def acknowledged(self) -> list[tuple[str, str]]:
+        """(account, entry id) of what an account said that it had booked."""
+        kinds = _BOOKED.get(self.state, ())
+        accounts = {Entry.CREDIT: self.transfer.receiver}
+        return [(accounts.get(kind, self.transfer.sender), f"{self.transfer_id}/{kind.value}") for kind in kinds]
 
     def hear(self, signal: Signal, reason: str = "") -> None:
         """Take what came of the order."""
