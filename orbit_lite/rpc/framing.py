@@ -6,6 +6,7 @@ Source: grpc/doc/PROTOCOL-HTTP2.md, `Length-Prefixed-Message`. DATA frames and m
 from __future__ import annotations
 
 import struct
+from collections import deque
 
 from orbit_lite.errors import Executed
 from orbit_lite.rpc.compression import IDENTITY, compress
@@ -14,6 +15,7 @@ from orbit_lite.rpc.errors import Internal, ResourceExhausted
 __all__ = ["MessageReader", "frame_message", "whole_message"]
 
 _PREFIX = struct.Struct(">BI")
+_PREFIX_SIZE = _PREFIX.size
 
 
 def frame_message(message: bytes, max_size: int, *, packed: bool = False) -> bytes:
@@ -44,20 +46,44 @@ class MessageReader:
     """Takes bytes, gives messages. max_size: largest message in bytes, checked before its first byte is stored.
 
     encoding: as grpc-encoding has it. Of a message that is compressed `next` gives what was sent, and sets `is_packed`.
+
+    Of what is fed the plain messages that are complete are found at once, in one loop: `ready` holds them, and its
+    owner may take them from the left itself. Whatever is not plain stays where it is until `next` comes to it.
     """
 
-    __slots__ = ("_buffer", "_encoding", "_max_size", "_size", "is_packed")
+    __slots__ = ("_encoding", "_max_size", "_rest", "is_packed", "ready")
 
     def __init__(self, max_size: int, encoding: str = IDENTITY) -> None:
         self._encoding = encoding
-        self.is_packed = False
-        self._buffer = bytearray()
         self._max_size = max_size
-        self._size: int | None = None  # of the message whose prefix has been read
+        self._rest = bytearray()  # begins with the prefix of the message after those that are ready
+        self.is_packed = False
+        self.ready: deque[bytes] = deque()
 
     def feed(self, data: bytes) -> None:
         """Add received bytes. Call `next` until it gives None before feeding more, so that limits hold."""
-        self._buffer += data
+        rest, ready, largest = self._rest, self.ready, self._max_size
+        if rest:
+            rest += data
+            if len(rest) < _PREFIX_SIZE:
+                return
+            flag, size = _PREFIX.unpack_from(rest)
+            if flag or size > largest or len(rest) - _PREFIX_SIZE < size:
+                return
+            message, data = self._cut(size)
+            ready.append(message)
+        unpack = _PREFIX.unpack_from
+        begin, end = _PREFIX_SIZE, len(data)
+        while begin <= end:
+            flag, size = unpack(data, begin - _PREFIX_SIZE)
+            stop = begin + size
+            if flag or size > largest or stop > end:
+                break
+            ready.append(data[begin:stop])
+            begin = stop + _PREFIX_SIZE
+        begin -= _PREFIX_SIZE
+        if begin < end:
+            self._rest += data[begin:] if begin else data
 
     def next(self) -> bytes | None:
         """The next complete message, None while it is incomplete.
@@ -65,32 +91,39 @@ class MessageReader:
         Raises ResourceExhausted when its declared length is over the limit, Internal when it claims to be compressed
         though no encoding was agreed upon. Nothing can be read after that.
         """
-        if self._size is None:
-            if len(self._buffer) < _PREFIX.size:
-                return None
-            flag, size = _PREFIX.unpack_from(self._buffer)
-            if flag > 1 or (flag and self._encoding == IDENTITY):
-                problem = (
-                    "is compressed though no encoding was agreed upon" if flag == 1 else f"has the flag {flag:#04x}"
-                )
-                raise Internal(f"received message {problem}")
-            if size > self._max_size:
-                raise ResourceExhausted(
-                    f"received message of {size} bytes is larger than the limit of {self._max_size} bytes",
-                    retryable=False,
-                )
-            self._size = size
-            self.is_packed = bool(flag)
-            del self._buffer[: _PREFIX.size]
-        if len(self._buffer) < self._size:
+        if self.ready:
+            self.is_packed = False
+            return self.ready.popleft()
+        if len(self._rest) < _PREFIX_SIZE:
             return None
-        message = bytes(self._buffer[: self._size])
-        del self._buffer[: self._size]
-        self._size = None
+        flag, size = _PREFIX.unpack_from(self._rest)
+        if flag > 1 or (flag and self._encoding == IDENTITY):
+            problem = "is compressed though no encoding was agreed upon" if flag == 1 else f"has the flag {flag:#04x}"
+            raise Internal(f"received message {problem}")
+        if size > self._max_size:
+            raise ResourceExhausted(
+                f"received message of {size} bytes is larger than the limit of {self._max_size} bytes",
+                retryable=False,
+            )
+        if len(self._rest) - _PREFIX_SIZE < size:
+            return None
+        self.is_packed = bool(flag)
+        message, after = self._cut(size)
+        self.feed(after)
         return message
+
+    def _cut(self, size: int) -> tuple[bytes, bytes]:
+        """Take everything: the content of the first message, which is complete, and what follows it."""
+        stop = _PREFIX_SIZE + size
+        with memoryview(self._rest) as rest:
+            message, after = bytes(rest[_PREFIX_SIZE:stop]), bytes(rest[stop:])
+        self._rest = bytearray()
+        return message, after
 
     def end(self) -> None:
         """The byte stream is over. Raises Internal when it stopped inside a message."""
-        if self._size is not None or self._buffer:
-            wanted = "its prefix" if self._size is None else f"{self._size} bytes"
-            raise Internal(f"stream ended inside a message: {len(self._buffer)} bytes of {wanted} received")
+        if rest := len(self._rest):
+            size = _PREFIX.unpack_from(self._rest)[1] if rest >= _PREFIX_SIZE else None
+            wanted = "its prefix" if size is None else f"{size} bytes"
+            received = rest if size is None else rest - _PREFIX_SIZE
+            raise Internal(f"stream ended inside a message: {received} bytes of {wanted} received")
