@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from functools import cached_property
@@ -21,10 +22,10 @@ from orbit_lite.rpc.compression import IDENTITY
 from orbit_lite.rpc.context import Peer
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.errors import Cancelled, DeadlineExceeded, Internal, rpc_error
-from orbit_lite.rpc.framing import MessageReader, frame_message
+from orbit_lite.rpc.framing import MessageReader, framer
 from orbit_lite.rpc.interceptors import Interceptor
 from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike, as_metadata
-from orbit_lite.rpc.method import Method, decoder
+from orbit_lite.rpc.method import Method, decoder, encoder
 from orbit_lite.rpc.redial import backoff
 from orbit_lite.rpc.status import ErrorCode, status_of_reset
 from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset, unpack
@@ -90,6 +91,9 @@ class ClientCall(Generic[Q, R]):
     _failure: OrbitError | None = None
     _received = 0
     _sent = 0
+    _may_send_now = False  # a stream's later messages, by the task that sent the one before
+    _sender: asyncio.Task[object] | None = None
+    _ready: Sequence[bytes] | deque[bytes] = ()  # messages that have been found and not received
     _ended = False
     _owner: asyncio.Task[object] | None = None
     _timer: Timer | None = None
@@ -126,7 +130,19 @@ class ClientCall(Generic[Q, R]):
     def _reader(self) -> MessageReader:
         stream = self._stream
         encoding = IDENTITY if stream is None or stream.head is None else encoding_of(stream.head)
-        return MessageReader(self._caller.max_message_size, encoding)
+        reader = MessageReader(self._caller.max_message_size, encoding)
+        if self.method.server_streaming:
+            self._ready = reader.ready
+        return reader
+
+    @cached_property
+    def _decode(self) -> Callable[[bytes], object]:
+        return decoder(self.method.reply_type)
+
+    @cached_property
+    def _framer(self) -> Callable[[object], bytes]:
+        caller = self._caller
+        return framer(encoder(self.method.request_type), caller.max_message_size, packed=caller.packed)
 
     @cached_property
     def _sending(self) -> asyncio.Lock:
@@ -143,8 +159,10 @@ class ClientCall(Generic[Q, R]):
 
         end: no message follows, for an empty request stream.
         """
+        self._may_send_now = False
         async with self._sending:
             await self._open(end=end)
+        self._note_whether_open()
 
     async def send_message(self, message: Q, *, end: bool = False) -> None:
         """Send a message, waiting while the peer's flow control says so. end: it is the last one.
@@ -154,11 +172,16 @@ class ClientCall(Generic[Q, R]):
         since nobody waits for it; tasks other than the call's own are told by a Cancelled error, so that they stop.
         """
         framed = self._frame(message)
-        if self.method.is_unary:
+        if self._may_send_now and not end and asyncio.current_task() is self._sender:
+            if cast(Stream, self._stream).send_now(framed):
+                self._sent += 1
+                return
+        elif self.method.is_unary:
             self._framed = framed
             if self._send_at_once(framed):
                 return
         self._watch_sender()
+        self._may_send_now = False
         async with self._sending:
             if self._ended:
                 raise InternalError("message sent after the end of the request", method=self.method.path)
@@ -169,6 +192,11 @@ class ClientCall(Generic[Q, R]):
             self._sent += 1
             self._ended = last
             await self._send(framed, end=last)
+        self._note_whether_open()
+
+    def _note_whether_open(self) -> None:
+        """A sender has done what may have made it wait: what follows need not."""
+        self._may_send_now = not self._ended and self._failure is None and not self._sending.locked()
 
     def _send_at_once(self, framed: bytes) -> bool:
         """Send a whole unary request, if it is the first thing to be sent and nothing makes it wait."""
@@ -190,6 +218,7 @@ class ClientCall(Generic[Q, R]):
     async def end(self) -> None:
         """No message follows. Nothing happens when that has been said."""
         self._watch_sender()
+        self._may_send_now = False
         async with self._sending:
             if not self._ended:
                 if self._sent == 0 and not self.method.client_streaming:
@@ -201,8 +230,7 @@ class ClientCall(Generic[Q, R]):
 
     def _frame(self, message: Q) -> bytes:
         try:
-            caller = self._caller
-            return frame_message(self.method.encode_request(message), caller.max_message_size, packed=caller.packed)
+            return self._framer(message)
         except OrbitError as error:
             if self._sent:  # this message was not sent, but others were
                 error.executed = Executed.MAYBE
@@ -286,6 +314,8 @@ class ClientCall(Generic[Q, R]):
 
         A unary reply that is missing or doubled is an Internal error.
         """
+        if self._ready and cast(Stream, self._stream).turns > 0:
+            return self._take_ready()
         if self.method.is_unary and self._received == 0:
             while (stream := self._stream) is not None and not stream.receive_ended and self._failure is None:
                 self._start_timer()
@@ -316,6 +346,17 @@ class ClientCall(Generic[Q, R]):
                 raise Internal("the server sent more than one reply")
             return self._read(message)
 
+    def _take_ready(self) -> R:
+        """A message that waits to be received, without a look at the call: it came before whatever has happened."""
+        cast(Stream, self._stream).turns -= 1
+        self._received += 1
+        message = self._reader.ready.popleft()
+        try:
+            return cast(R, self._decode(message))
+        except OrbitError:
+            with self._translated():  # again, since this is rare
+                return self._read(message)
+
     async def _send_again(self, stream: Stream, error: Exception) -> bool:
         """Send a unary request that the peer surely did not look at again, on another connection if there is one.
 
@@ -338,7 +379,7 @@ class ClientCall(Generic[Q, R]):
 
     def _read(self, message: bytes) -> R:
         try:
-            return cast(R, decoder(self.method.reply_type)(message))
+            return cast(R, self._decode(message))
         except OrbitError as error:
             raise undecodable(error) from error
 
@@ -386,6 +427,8 @@ class ClientCall(Generic[Q, R]):
         return self
 
     async def __anext__(self) -> R:
+        if self._ready and cast(Stream, self._stream).turns > 0:
+            return self._take_ready()
         message = await self.recv_message()
         if message is None:
             raise StopAsyncIteration
@@ -496,6 +539,8 @@ class ClientCall(Generic[Q, R]):
 
     def _end_with(self, failure: OrbitError) -> None:
         self._failure = failure
+        self._ready = ()
+        self._may_send_now = False
         if self._stream is not None:
             self._stream.reset(ErrorCode.CANCEL, failure)
 
@@ -545,7 +590,7 @@ class ClientCall(Generic[Q, R]):
         betterproto's `_stream_stream` iterates the requests in a task of its own and looks at neither its result nor
         its end.
         """
-        task = asyncio.current_task()
+        task = self._sender = asyncio.current_task()
         if task is not None and task is not self._owner and task not in self._senders:
             self._senders.add(task)
             task.add_done_callback(self._sender_done)

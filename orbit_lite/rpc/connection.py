@@ -46,6 +46,9 @@ TOO_MANY_PINGS = b"too_many_pings"
 RETIREMENT = 0.5
 #: Messages after which what was collected is sent.
 BATCH = 8
+#: What the batches of a stream grow to in one turn, in messages and bytes.
+LARGEST_BATCH = 32
+BATCH_BYTES = 64 * 1024
 #: Bytes that are read at once.
 READ_SIZE = 256 * 1024
 
@@ -102,7 +105,8 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self.is_paused = False
         self._buffer = _read_buffer(self.loop)
-        self._reading = False
+        self._reading = self._receiving = False
+        self._batch = BATCH
         self._woken: list[Wakeup] = []
         self._turn: asyncio.Handle | None = None
         self._has_flushed = False
@@ -202,7 +206,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _receive(self, data: bytes, now: float) -> None:
         """Let the protocol read, and tell the streams. What it leaves for later keeps further reads waiting."""
-        self._reading = True
+        self._reading = self._receiving = True
+        self._batch = BATCH
         try:
             for event in self.h2.receive(data, now):
                 self._process(event)
@@ -211,7 +216,7 @@ class Connection(asyncio.BufferedProtocol):
             self._end("internal error while reading", ErrorCode.INTERNAL_ERROR)
         finally:
             self._go_on()
-            self._reading = False
+            self._reading = self._receiving = False
         if self.h2.has_output:
             self.flush()
         if self.h2.has_more:
@@ -301,8 +306,22 @@ class Connection(asyncio.BufferedProtocol):
             self._has_flushed = True
             self.flush()
 
+    def sent_message(self) -> None:
+        """A stream has put one of several messages into the output; as `sent`, but with ever larger batches.
+
+        The peer soon has something to do, and a long row of messages costs few system calls.
+        """
+        unsent = self._unsent = self._unsent + 1
+        if unsent >= self._batch or self.h2.output_size >= BATCH_BYTES:
+            self._batch = min(2 * self._batch, LARGEST_BATCH)
+            self.flush()
+        elif self._turn is None and not self._receiving:
+            self._turn = self.loop.call_soon(self._end_turn)
+            self._has_flushed = True
+
     def _end_turn(self) -> None:
         self._turn = None
+        self._batch = BATCH
         self.flush()
 
     def room(self, stream: Http2Stream) -> int:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from collections.abc import Callable
 
 from orbit_lite.errors import Executed
 from orbit_lite.rpc.compression import IDENTITY, compress
 from orbit_lite.rpc.errors import Internal, ResourceExhausted
 
-__all__ = ["MessageReader", "frame_message", "whole_message"]
+__all__ = ["MessageReader", "frame_message", "framer", "whole_message"]
 
 _PREFIX = struct.Struct(">BI")
 _PREFIX_SIZE = _PREFIX.size
@@ -32,6 +33,20 @@ def frame_message(message: bytes, max_size: int, *, packed: bool = False) -> byt
     if packed and (compressed := compress(message)) is not None:
         return _PREFIX.pack(1, len(compressed)) + compressed
     return _PREFIX.pack(0, len(message)) + message
+
+
+def framer(encode: Callable[[object], bytes], max_size: int, *, packed: bool = False) -> Callable[[object], bytes]:
+    """`encode` and then `frame_message` as one function, for a stream's messages. Raises what both raise."""
+    prefix = _PREFIX.pack
+
+    def frame(message: object) -> bytes:
+        data = encode(message)
+        size = len(data)
+        if packed or size > max_size:
+            return frame_message(data, max_size, packed=packed)
+        return prefix(0, size) + data
+
+    return frame
 
 
 def whole_message(data: bytes, max_size: int) -> bytes | None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import cached_property
 from typing import Any, Generic, TypeVar, cast
 
@@ -19,7 +20,7 @@ from orbit_lite.rpc.call import OK_REPLY, OK_TRAILERS, RESPONSE_HEAD, RequestHea
 from orbit_lite.rpc.context import CallContext, Peer
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.errors import Cancelled, Internal, StatusReply
-from orbit_lite.rpc.framing import MessageReader, frame_message
+from orbit_lite.rpc.framing import MessageReader, framer
 from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike
 from orbit_lite.rpc.method import Method, decoder, encoder
 from orbit_lite.rpc.status import ErrorCode
@@ -51,6 +52,8 @@ class ServerCall(Generic[Q, R]):
     _reply: bytes | None = None
     _received = 0
     _sent = 0
+    _may_send_now = False  # a stream's later messages, while nobody waits to send
+    _ready: Sequence[bytes] | deque[bytes] = ()  # messages that have been found and not received
 
     def __init__(
         self, stream: Stream, method: Method, head: RequestHead, max_message_size: int, *, packed: bool = False
@@ -74,7 +77,18 @@ class ServerCall(Generic[Q, R]):
 
     @cached_property
     def _reader(self) -> MessageReader:
-        return MessageReader(self._max_size, self._head.encoding)
+        reader = MessageReader(self._max_size, self._head.encoding)
+        if self.method.client_streaming:
+            self._ready = reader.ready
+        return reader
+
+    @cached_property
+    def _decode(self) -> Callable[[bytes], object]:
+        return decoder(self.method.request_type)
+
+    @cached_property
+    def _frame(self) -> Callable[[object], bytes]:
+        return framer(encoder(self.method.reply_type), self._max_size, packed=self._packed)
 
     @cached_property
     def _sending(self) -> asyncio.Lock:
@@ -111,6 +125,8 @@ class ServerCall(Generic[Q, R]):
         cut off or cannot be decoded, ResourceExhausted over the size limit: errors that may leave the handler, since
         they are what the caller is to be told.
         """
+        if self._ready and self._stream.turns > 0:
+            return self._take_ready()
         if (whole := self._take_whole()) is not None:
             return self._read(whole)
         message = await self._next()
@@ -126,6 +142,11 @@ class ServerCall(Generic[Q, R]):
         self._received += 1
         return self._read(message)
 
+    def _take_ready(self) -> Q:
+        self._stream.turns -= 1
+        self._received += 1
+        return self._read(self._reader.ready.popleft())
+
     def _take_whole(self) -> bytes | None:
         """The request of a unary call, if all of it is here and was not taken yet."""
         if self.method.client_streaming or self._received:
@@ -137,7 +158,7 @@ class ServerCall(Generic[Q, R]):
 
     def _read(self, message: bytes) -> Q:
         try:
-            return cast(Q, decoder(self.method.request_type)(message))
+            return cast(Q, self._decode(message))
         except OrbitError as error:
             raise Internal(f"the request cannot be decoded: {error.message}") from error
 
@@ -158,6 +179,8 @@ class ServerCall(Generic[Q, R]):
         return self
 
     async def __anext__(self) -> Q:
+        if self._ready and self._stream.turns > 0:
+            return self._take_ready()
         message = await self.recv_message()
         if message is None:
             raise StopAsyncIteration
@@ -179,12 +202,18 @@ class ServerCall(Generic[Q, R]):
         Raises ResourceExhausted over the size limit and SerializationError for what cannot be encoded; nothing of the
         message is sent then.
         """
+        if self._may_send_now:
+            framed = self._frame(message)
+            if self._stream.send_now(framed):
+                self._sent += 1
+                return
         if self._stream.is_congested:
             await self._stream.wait_until_clear()
         if not (self.method.server_streaming or self._head_sent or self._sent or self.is_over):
             self._hold(message)
             return
         framed = self._frame(message)
+        self._may_send_now = False
         async with self._sending:
             if self._sent and not self.method.server_streaming:
                 raise Internal("second reply to a unary call")
@@ -196,9 +225,7 @@ class ServerCall(Generic[Q, R]):
                 await self._stream.send_data(framed)
             except _BROKEN as error:
                 raise self._over() from error
-
-    def _frame(self, message: R) -> bytes:
-        return frame_message(encoder(self.method.reply_type)(message), self._max_size, packed=self._packed)
+        self._may_send_now = self.method.server_streaming and not self._sending.locked()
 
     def _hold(self, message: R) -> None:
         """Keep a unary reply: the caller can do nothing with it before it has the status, so both leave together."""

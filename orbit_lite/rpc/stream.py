@@ -30,7 +30,7 @@ __all__ = ["ConnectionEnded", "Stream", "StreamReset", "unpack"]
 #: Bytes that one stream hands to the transport, and messages that it sends or receives without having to wait, before
 #: others get a turn.
 SLICE = 64 * 1024
-BURST = 32
+BURST = 48
 #: DATA smaller than the first number is added to what waits already, if that is smaller than the second. A piece costs
 #: more than a hundred bytes beside its content, which flow control does not count.
 _SMALL = 256
@@ -81,7 +81,6 @@ class Stream:
 
     __slots__ = (
         "_aborted",
-        "_burst",
         "_connection",
         "_data",
         "_has_body",
@@ -94,6 +93,7 @@ class Stream:
         "on_failure",
         "receive_ended",
         "tail",
+        "turns",
     )
 
     def __init__(self, connection: Connection, h2: Http2Stream) -> None:
@@ -102,7 +102,6 @@ class Stream:
         self._waiters: list[Wakeup] = []
         self._has_body = False
         self._send_ended = False
-        self._burst = 0
         self._aborted = False
         self.h2 = h2
         h2.owner = self
@@ -113,6 +112,8 @@ class Stream:
         #: When `expire` is called, see `expire_at`.
         self.expires: float | None = None
         self.failure: Exception | None = None
+        #: Messages that may still be sent and received without waiting, see `share`.
+        self.turns = BURST
         #: Called once when the stream fails, for an owner that does not wait on the stream itself.
         self.on_failure: Callable[[], None] | None = None
 
@@ -254,10 +255,13 @@ class Stream:
         return message
 
     async def share(self) -> None:
-        """To be called for each message: a loop over messages that are all there must not keep everybody waiting."""
-        self._burst += 1
-        if self._burst >= BURST:
-            self._burst = 0
+        """To be called for each message: a loop over messages that are all there must not keep everybody waiting.
+
+        Instead, `turns` may be counted down while it is above 0.
+        """
+        self.turns -= 1
+        if self.turns <= 0:
+            self.turns = BURST
             await asyncio.sleep(0)
 
     def send_headers(self, headers: Headers, *, end: bool = False) -> None:
@@ -276,6 +280,25 @@ class Stream:
             return False
         self._send_ended = True
         connection.sent()
+        return True
+
+    def send_now(self, data: bytes) -> bool:
+        """Send a small message, if nothing makes it wait and others had their turn; False: nothing was sent.
+
+        Whoever gets False uses `share` and `send_data`, which raise what is wrong.
+        """
+        connection = self._connection
+        if (
+            self.turns <= 0
+            or self._send_ended
+            or connection.is_paused
+            or self.failure is not None
+            or (self.receive_ended and connection.settings.client)
+            or not connection.h2.add_data(self.h2, data)
+        ):
+            return False
+        self.turns -= 1
+        connection.sent_message()
         return True
 
     async def send_data(self, data: bytes, *, end: bool = False) -> None:
