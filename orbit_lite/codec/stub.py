@@ -1,7 +1,8 @@
 """The base of generated service stubs: betterproto's, which lets a channel make a whole unary call in one step.
 
 A channel that has `unary_unary(path, request, reply_type, *, timeout, deadline, metadata)` is asked for the reply
-directly; any other, such as grpclib's, is used as betterproto does it.
+directly, and a call that has `send_all(messages)` iterates a request stream itself; any other, such as grpclib's, is
+used as betterproto does it.
 """
 
 from __future__ import annotations
@@ -55,3 +56,11 @@ class ServiceStub(betterproto.ServiceStub):
 
     def _stream_stream(self, *args: Any, **options: Any) -> AsyncGenerator[Any, None]:
         return cast(AsyncGenerator[Any, None], super()._stream_stream(*args, **options))
+
+    @staticmethod
+    async def _send_messages(stream: Any, messages: Any) -> None:
+        send_all = getattr(stream, "send_all", None)
+        if send_all is None:
+            await betterproto.ServiceStub._send_messages(stream, messages)
+        else:
+            await send_all(messages)

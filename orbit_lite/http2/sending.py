@@ -52,7 +52,7 @@ class SendingSide:
         self._answers = 0  # acknowledgements in the output
         self._out = bytearray()
         # The DATA frame at the end of the output, to which `add_data` may add; see there.
-        self._open_id = self._open_begin = 0
+        self._open_id = self._open_size = 0
         self._open_end = -1
         self._added = 0
         self._start()
@@ -190,8 +190,10 @@ class SendingSide:
         if end:
             self._end_sending(stream)
 
-    def add_data(self, stream: Stream, data: bytes) -> bool:
-        """Send DATA, not empty, if the windows and one frame have room for all of it; False: nothing was sent.
+    def add_data(self, stream: Stream, data: bytes) -> int:
+        """Send DATA, not empty, if the windows and one frame have room for all of it; gives the size of the output.
+
+        0: nothing was sent.
 
         If the output ends with DATA of the same stream its frame grows, so that small messages made one after the other
         leave as one frame: a head less to write, and the peer has one frame to look at instead of many.
@@ -199,22 +201,22 @@ class SendingSide:
         size = len(data)
         largest = self.peer.max_frame_size
         if size > stream.send_window or size > self.send_window or size > largest or not stream.can_send:
-            return False
+            return 0
         stream.send_window -= size
         self.send_window -= size
         out = self._out
         end = len(out)
-        begin = self._open_begin + 9
         # Output only grows until it is taken: if its length is as it was then, nothing else was written since.
-        if end == self._open_end and stream.id == self._open_id and end - begin + size <= largest:
-            HEAD.pack_into(out, begin - 9, (end - begin + size) << 8, 0, stream.id)
+        if end == self._open_end and stream.id == self._open_id and (joined := self._open_size + size) <= largest:
+            HEAD.pack_into(out, end - self._open_size - 9, joined << 8, 0, stream.id)
+            out += data
+            self._open_size = joined
         else:
-            out += HEAD.pack(size << 8, 0, stream.id)
-            self._open_begin, self._open_id = end, stream.id
-        out += data
-        self._open_end = len(out)
+            out += HEAD.pack(size << 8, 0, stream.id) + data
+            self._open_id, self._open_size = stream.id, size
         self._added += 1
-        return True
+        end = self._open_end = len(out)
+        return end
 
     def reply(self, stream: Stream, head: Fields, data: bytes, tail: Fields) -> bool:
         """Send a whole response: header block, DATA and trailers; False, and nothing is sent, if something forbids it.

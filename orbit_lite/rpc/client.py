@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from functools import cached_property
 from types import TracebackType
@@ -136,8 +136,13 @@ class ClientCall(Generic[Q, R]):
         return reader
 
     @cached_property
-    def _decode(self) -> Callable[[bytes], object]:
-        return decoder(self.method.reply_type)
+    def _decode(self) -> Callable[[bytes], R]:
+        return cast(Callable[[bytes], R], decoder(self.method.reply_type))
+
+    @cached_property
+    def _stream_now(self) -> Stream:
+        """The stream, once nothing will put another one in its place: of a call with a stream, from its opening on."""
+        return cast(Stream, self._stream)
 
     @cached_property
     def _framer(self) -> Callable[[object], bytes]:
@@ -172,14 +177,44 @@ class ClientCall(Generic[Q, R]):
         since nobody waits for it; tasks other than the call's own are told by a Cancelled error, so that they stop.
         """
         framed = self._frame(message)
-        if self._may_send_now and not end and asyncio.current_task() is self._sender:
-            if cast(Stream, self._stream).send_now(framed):
-                self._sent += 1
-                return
-        elif self.method.is_unary:
+        if self.method.is_unary:
             self._framed = framed
             if self._send_at_once(framed):
                 return
+        elif (
+            self._may_send_now
+            and not end
+            and asyncio.current_task() is self._sender
+            and self._stream_now.send_now(framed)
+        ):
+            self._sent += 1
+            return
+        await self._send_framed(framed, end=end)
+
+    async def send_all(self, messages: AsyncIterable[Q] | Iterable[Q]) -> None:
+        """Send the messages of a request stream, each when the iterable gives it, and `end`. Raises as `send_message`.
+
+        The same as a loop over `send_message`, in less time.
+        """
+        self._watch_sender()
+        if isinstance(messages, AsyncIterable):
+            async for message in messages:
+                framed = self._frame(message)
+                if self._may_send_now and self._stream_now.send_now(framed):
+                    self._sent += 1
+                else:
+                    await self._send_framed(framed)
+        else:
+            for message in messages:
+                framed = self._frame(message)
+                if self._may_send_now and self._stream_now.send_now(framed):
+                    self._sent += 1
+                else:
+                    await self._send_framed(framed)
+        await self.end()
+
+    async def _send_framed(self, framed: bytes, *, end: bool = False) -> None:
+        """Send a message whatever it has to wait for."""
         self._watch_sender()
         self._may_send_now = False
         async with self._sending:
@@ -314,7 +349,7 @@ class ClientCall(Generic[Q, R]):
 
         A unary reply that is missing or doubled is an Internal error.
         """
-        if self._ready and cast(Stream, self._stream).turns > 0:
+        if self._ready and self._stream_now.turns > 0:
             return self._take_ready()
         if self.method.is_unary and self._received == 0:
             while (stream := self._stream) is not None and not stream.receive_ended and self._failure is None:
@@ -348,11 +383,11 @@ class ClientCall(Generic[Q, R]):
 
     def _take_ready(self) -> R:
         """A message that waits to be received, without a look at the call: it came before whatever has happened."""
-        cast(Stream, self._stream).turns -= 1
+        self._stream_now.turns -= 1
         self._received += 1
         message = self._reader.ready.popleft()
         try:
-            return cast(R, self._decode(message))
+            return self._decode(message)
         except OrbitError:
             with self._translated():  # again, since this is rare
                 return self._read(message)
@@ -379,7 +414,7 @@ class ClientCall(Generic[Q, R]):
 
     def _read(self, message: bytes) -> R:
         try:
-            return cast(R, self._decode(message))
+            return self._decode(message)
         except OrbitError as error:
             raise undecodable(error) from error
 
@@ -427,7 +462,7 @@ class ClientCall(Generic[Q, R]):
         return self
 
     async def __anext__(self) -> R:
-        if self._ready and cast(Stream, self._stream).turns > 0:
+        if self._ready and self._stream_now.turns > 0:
             return self._take_ready()
         message = await self.recv_message()
         if message is None:

@@ -306,13 +306,15 @@ class Connection(asyncio.BufferedProtocol):
             self._has_flushed = True
             self.flush()
 
-    def sent_message(self) -> None:
+    def sent_message(self, waiting: int) -> None:
         """A stream has put one of several messages into the output; as `sent`, but with ever larger batches.
+
+        waiting: bytes of output now.
 
         The peer soon has something to do, and a long row of messages costs few system calls.
         """
         unsent = self._unsent = self._unsent + 1
-        if unsent >= self._batch or self.h2.output_size >= BATCH_BYTES:
+        if unsent >= self._batch or waiting >= BATCH_BYTES:
             self._batch = min(2 * self._batch, LARGEST_BATCH)
             self.flush()
         elif self._turn is None and not self._receiving:

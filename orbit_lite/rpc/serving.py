@@ -83,8 +83,8 @@ class ServerCall(Generic[Q, R]):
         return reader
 
     @cached_property
-    def _decode(self) -> Callable[[bytes], object]:
-        return decoder(self.method.request_type)
+    def _decode(self) -> Callable[[bytes], Q]:
+        return cast(Callable[[bytes], Q], decoder(self.method.request_type))
 
     @cached_property
     def _frame(self) -> Callable[[object], bytes]:
@@ -158,7 +158,7 @@ class ServerCall(Generic[Q, R]):
 
     def _read(self, message: bytes) -> Q:
         try:
-            return cast(Q, self._decode(message))
+            return self._decode(message)
         except OrbitError as error:
             raise Internal(f"the request cannot be decoded: {error.message}") from error
 

@@ -294,11 +294,11 @@ class Stream:
             or connection.is_paused
             or self.failure is not None
             or (self.receive_ended and connection.settings.client)
-            or not connection.h2.add_data(self.h2, data)
+            or not (waiting := connection.h2.add_data(self.h2, data))
         ):
             return False
         self.turns -= 1
-        connection.sent_message()
+        connection.sent_message(waiting)
         return True
 
     async def send_data(self, data: bytes, *, end: bool = False) -> None:
