@@ -206,16 +206,19 @@ class SendingSide:
         self.send_window -= size
         out = self._out
         end = len(out)
+        joined = self._open_size + size
         # Output only grows until it is taken: if its length is as it was then, nothing else was written since.
-        if end == self._open_end and stream.id == self._open_id and (joined := self._open_size + size) <= largest:
-            HEAD.pack_into(out, end - self._open_size - 9, joined << 8, 0, stream.id)
+        if end == self._open_end and joined <= largest and stream.id == self._open_id:
+            HEAD.pack_into(out, end + size - joined - 9, joined << 8, 0, stream.id)
             out += data
+            end += size
             self._open_size = joined
         else:
             out += HEAD.pack(size << 8, 0, stream.id) + data
+            end += size + 9
             self._open_id, self._open_size = stream.id, size
+        self._open_end = end
         self._added += 1
-        end = self._open_end = len(out)
         return end
 
     def reply(self, stream: Stream, head: Fields, data: bytes, tail: Fields) -> bool:

@@ -71,6 +71,11 @@ def undecodable(error: OrbitError) -> Internal:
     return Internal(f"the reply cannot be decoded: {error.message}", executed=Executed.YES)
 
 
+async def _each(messages: Iterable[Q]) -> AsyncIterator[Q]:
+    for message in messages:
+        yield message
+
+
 class ClientCall(Generic[Q, R]):
     """A call. Use it as `async with channel.request(…) as call`; within the block
 
@@ -197,20 +202,16 @@ class ClientCall(Generic[Q, R]):
         The same as a loop over `send_message`, in less time.
         """
         self._watch_sender()
-        if isinstance(messages, AsyncIterable):
-            async for message in messages:
-                framed = self._frame(message)
-                if self._may_send_now and self._stream_now.send_now(framed):
-                    self._sent += 1
-                else:
-                    await self._send_framed(framed)
-        else:
-            for message in messages:
-                framed = self._frame(message)
-                if self._may_send_now and self._stream_now.send_now(framed):
-                    self._sent += 1
-                else:
-                    await self._send_framed(framed)
+        frame = self._framer
+        async for message in messages if isinstance(messages, AsyncIterable) else _each(messages):
+            try:
+                framed = frame(message)
+            except OrbitError as error:
+                raise self._unsent(error) from None
+            if self._may_send_now and self._stream_now.send_now(framed):
+                self._sent += 1
+            else:
+                await self._send_framed(framed)
         await self.end()
 
     async def _send_framed(self, framed: bytes, *, end: bool = False) -> None:
@@ -267,9 +268,13 @@ class ClientCall(Generic[Q, R]):
         try:
             return self._framer(message)
         except OrbitError as error:
-            if self._sent:  # this message was not sent, but others were
-                error.executed = Executed.MAYBE
-            raise error.at(peer=self._caller.peer_name, method=self.method.path) from None
+            raise self._unsent(error) from None
+
+    def _unsent(self, error: OrbitError) -> OrbitError:
+        """The error of a message that was not sent, though others may have been."""
+        if self._sent:
+            error.executed = Executed.MAYBE
+        return error.at(peer=self._caller.peer_name, method=self.method.path)
 
     async def _open(self, *, end: bool = False) -> None:
         self._raise_if_failed()
@@ -384,7 +389,6 @@ class ClientCall(Generic[Q, R]):
     def _take_ready(self) -> R:
         """A message that waits to be received, without a look at the call: it came before whatever has happened."""
         self._stream_now.turns -= 1
-        self._received += 1
         message = self._reader.ready.popleft()
         try:
             return self._decode(message)

@@ -35,6 +35,10 @@ R = TypeVar("R")
 _BROKEN = (StreamReset, ConnectionEnded)
 
 
+def _undecodable(error: OrbitError) -> Internal:
+    return Internal(f"the request cannot be decoded: {error.message}")
+
+
 class ServerCall(Generic[Q, R]):
     """What a handler is given. All methods raise Cancelled once the call is over; the handler then just ends."""
 
@@ -143,9 +147,12 @@ class ServerCall(Generic[Q, R]):
         return self._read(message)
 
     def _take_ready(self) -> Q:
+        """A message of a stream that has been found already."""
         self._stream.turns -= 1
-        self._received += 1
-        return self._read(self._reader.ready.popleft())
+        try:
+            return self._decode(self._reader.ready.popleft())
+        except OrbitError as error:
+            raise _undecodable(error) from error
 
     def _take_whole(self) -> bytes | None:
         """The request of a unary call, if all of it is here and was not taken yet."""
@@ -160,7 +167,7 @@ class ServerCall(Generic[Q, R]):
         try:
             return self._decode(message)
         except OrbitError as error:
-            raise Internal(f"the request cannot be decoded: {error.message}") from error
+            raise _undecodable(error) from error
 
     async def _next(self) -> bytes | None:
         await self._stream.share()

@@ -230,12 +230,22 @@ class Stream:
         return (await self.wait_head()).fields
 
     async def read(self) -> bytes:
-        """The next piece of DATA, b"" at the end. Its room is given back to the peer by this."""
-        while not self._data:
+        """All DATA that is there, as far as it is not too much for a turn; b"" at the end. Gives its room back."""
+        waiting = self._data
+        while not waiting:
             if self.receive_ended and not self._aborted:
                 return b""
             await self.wait()
-        data, size = self._data.pop(0)
+        data, size = waiting[0]
+        if len(waiting) == 1:
+            waiting.clear()
+        else:
+            count, bytes_ = 1, len(data)
+            while count < len(waiting) and (bytes_ := bytes_ + len(waiting[count][0])) <= SLICE:
+                count += 1
+            data = b"".join([piece for piece, _ in waiting[:count]])
+            size = sum([size for _, size in waiting[:count]])
+            del waiting[:count]
         self._connection.give_back(self.h2, size)
         return data
 
