@@ -22,7 +22,7 @@ from orbit_lite.rpc.compression import IDENTITY
 from orbit_lite.rpc.context import Peer
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.errors import Cancelled, DeadlineExceeded, Internal, rpc_error
-from orbit_lite.rpc.framing import MessageReader, framer
+from orbit_lite.rpc.framing import MessageReader, frame_message, framer
 from orbit_lite.rpc.interceptors import Interceptor
 from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike, as_metadata
 from orbit_lite.rpc.method import Method, decoder, encoder
@@ -266,7 +266,10 @@ class ClientCall(Generic[Q, R]):
 
     def _frame(self, message: Q) -> bytes:
         try:
-            return self._framer(message)
+            if not self.method.is_unary:
+                return self._framer(message)
+            data, caller = self.method.encode_request(message), self._caller
+            return frame_message(data, caller.max_message_size, packed=caller.packed)
         except OrbitError as error:
             raise self._unsent(error) from None
 
@@ -418,7 +421,7 @@ class ClientCall(Generic[Q, R]):
 
     def _read(self, message: bytes) -> R:
         try:
-            return self._decode(message)
+            return cast(R, decoder(self.method.reply_type)(message))
         except OrbitError as error:
             raise undecodable(error) from error
 

@@ -20,7 +20,7 @@ from orbit_lite.rpc.call import OK_REPLY, OK_TRAILERS, RESPONSE_HEAD, RequestHea
 from orbit_lite.rpc.context import CallContext, Peer
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.errors import Cancelled, Internal, StatusReply
-from orbit_lite.rpc.framing import MessageReader, framer
+from orbit_lite.rpc.framing import MessageReader, frame_message, framer
 from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike
 from orbit_lite.rpc.method import Method, decoder, encoder
 from orbit_lite.rpc.status import ErrorCode
@@ -85,6 +85,8 @@ class ServerCall(Generic[Q, R]):
         if self.method.client_streaming:
             self._ready = reader.ready
         return reader
+
+    # What a stream's messages go through; a unary call does not gain by keeping it.
 
     @cached_property
     def _decode(self) -> Callable[[bytes], Q]:
@@ -165,7 +167,7 @@ class ServerCall(Generic[Q, R]):
 
     def _read(self, message: bytes) -> Q:
         try:
-            return self._decode(message)
+            return cast(Q, decoder(self.method.request_type)(message))
         except OrbitError as error:
             raise _undecodable(error) from error
 
@@ -236,7 +238,8 @@ class ServerCall(Generic[Q, R]):
 
     def _hold(self, message: R) -> None:
         """Keep a unary reply: the caller can do nothing with it before it has the status, so both leave together."""
-        self._reply = self._frame(message)
+        data = encoder(self.method.reply_type)(message)
+        self._reply = frame_message(data, self._max_size, packed=self._packed)
         self._sent = 1
 
     async def send_trailing_metadata(
