@@ -96,7 +96,7 @@ class ClientCall(Generic[Q, R]):
     _failure: OrbitError | None = None
     _received = 0
     _sent = 0
-    _may_send_now = False  # a stream's later messages, by the task that sent the one before
+    _may_send_now = False  # the stream is open, and no task is in the middle of a message
     _sender: asyncio.Task[object] | None = None
     _ready: Sequence[bytes] | deque[bytes] = ()  # messages that have been found and not received
     _ended = False
@@ -169,10 +169,9 @@ class ClientCall(Generic[Q, R]):
 
         end: no message follows, for an empty request stream.
         """
-        self._may_send_now = False
         async with self._sending:
             await self._open(end=end)
-        self._note_whether_open()
+            self._may_send_now = not self._ended
 
     async def send_message(self, message: Q, *, end: bool = False) -> None:
         """Send a message, waiting while the peer's flow control says so. end: it is the last one.
@@ -217,8 +216,8 @@ class ClientCall(Generic[Q, R]):
     async def _send_framed(self, framed: bytes, *, end: bool = False) -> None:
         """Send a message whatever it has to wait for."""
         self._watch_sender()
-        self._may_send_now = False
         async with self._sending:
+            self._may_send_now = False  # or another's message would get into the middle of this one
             if self._ended:
                 raise InternalError("message sent after the end of the request", method=self.method.path)
             if self._sent and not self.method.client_streaming:
@@ -228,11 +227,7 @@ class ClientCall(Generic[Q, R]):
             self._sent += 1
             self._ended = last
             await self._send(framed, end=last)
-        self._note_whether_open()
-
-    def _note_whether_open(self) -> None:
-        """A sender has done what may have made it wait: what follows need not."""
-        self._may_send_now = not self._ended and self._failure is None and not self._sending.locked()
+            self._may_send_now = not last
 
     def _send_at_once(self, framed: bytes) -> bool:
         """Send a whole unary request, if it is the first thing to be sent and nothing makes it wait."""
@@ -254,8 +249,8 @@ class ClientCall(Generic[Q, R]):
     async def end(self) -> None:
         """No message follows. Nothing happens when that has been said."""
         self._watch_sender()
-        self._may_send_now = False
         async with self._sending:
+            self._may_send_now = False
             if not self._ended:
                 if self._sent == 0 and not self.method.client_streaming:
                     raise InternalError("unary request without a message", method=self.method.path)

@@ -56,7 +56,7 @@ class ServerCall(Generic[Q, R]):
     _reply: bytes | None = None
     _received = 0
     _sent = 0
-    _may_send_now = False  # a stream's later messages, while nobody waits to send
+    _may_send_now = False  # the stream is open, and no task is in the middle of a message
     _ready: Sequence[bytes] | deque[bytes] = ()  # messages that have been found and not received
 
     def __init__(
@@ -222,8 +222,8 @@ class ServerCall(Generic[Q, R]):
             self._hold(message)
             return
         framed = self._frame(message)
-        self._may_send_now = False
         async with self._sending:
+            self._may_send_now = False  # or another's message would get into the middle of this one
             if self._sent and not self.method.server_streaming:
                 raise Internal("second reply to a unary call")
             if not self._head_sent:
@@ -234,7 +234,7 @@ class ServerCall(Generic[Q, R]):
                 await self._stream.send_data(framed)
             except _BROKEN as error:
                 raise self._over() from error
-        self._may_send_now = self.method.server_streaming and not self._sending.locked()
+            self._may_send_now = self.method.server_streaming
 
     def _hold(self, message: R) -> None:
         """Keep a unary reply: the caller can do nothing with it before it has the status, so both leave together."""
