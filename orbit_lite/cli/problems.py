@@ -40,10 +40,20 @@ _HINTS: tuple[tuple[type[OrbitError], str], ...] = (
     (NodeNotFound, "`orbit-lite nodes` lists the members that this node knows"),
     (DrainingError, "the node is shutting down; --endpoint names another"),
     (OverloadedError, "nothing was executed; try again later"),
-    (AuthenticationError, "unless configured otherwise, a node accepts `drain` from its own host only"),
+    (
+        AuthenticationError,
+        "unless configured otherwise, this may be asked for from the node's own host only",
+    ),
     (ConfigurationError, "`orbit-lite config` prints every setting and where it comes from"),
     (InternalError, "this is a defect of orbit-lite; please report it with the command that led to it"),
 )
+#: Of errors whose classes take long to import.
+_HINTS_BY_CODE = {
+    "ORB-3001": "ask the leader that it names; `orbit-lite nodes` lists where each node is",
+    "ORB-3006": "--cluster-id (cluster.id) names the cluster that the node is of",
+    "ORB-3007": "`orbit-lite raft remove` it, asked of the leader; then it may be added again",
+    "ORB-3010": "stop the node first; it is the one that has the store open",
+}
 _HINTS_BY_STATUS = {
     Status.UNIMPLEMENTED: "`orbit-lite call HOST:PORT list` lists what the server offers",
     Status.UNAVAILABLE: "the server cannot take the call now; try again",
@@ -66,10 +76,11 @@ class Problem:
         """The problem behind an error of the library. hint: instead of the one that its kind has."""
         if hint is None:
             by_kind = next((text for kind, text in _HINTS if isinstance(error, kind)), "")
-            hint = by_kind or _HINTS_BY_STATUS.get(error.code, "")
+            hint = by_kind or _HINTS_BY_CODE.get(error.orb_code) or _HINTS_BY_STATUS.get(error.code, "")
         message = str(error)
         if isinstance(error, AddressableNotFound | NodeNotFound | LeaseExpired):  # their messages are names only
             message = error.prefix + message
+        message = " ".join(message.split("\n"))  # SQLite's findings have lines
         return cls(message, hint, error.orb_code, error.code.name, error.executed.value)
 
     @classmethod

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from orbit_lite.cli import stores
 from orbit_lite.cli.options import connected, endpoint_option, json_option, run, timeout_option
 from orbit_lite.cli.output import print_json, print_pairs, print_table
+from orbit_lite.errors import IoError, OrbitError
 from orbit_lite.model import Json, NodeId
 
 if TYPE_CHECKING:
@@ -20,7 +24,8 @@ __all__ = ["raft"]
 def raft() -> None:
     """See a cluster's consensus, and change who is in it.
 
-    All but `status` and `snapshot` are asked of the leader; another node says who that is.
+    `transfer`, `add`, `promote` and `remove` are asked of the leader; another node says who that is. `inspect`,
+    `restore` and `recover` work on the files of a node that does not run.
     """
 
 
@@ -74,6 +79,7 @@ def _document(report: RaftReport) -> Json:
             }
             for member in report.members
         ],
+        "metrics": dict(report.metrics),
     }
 
 
@@ -159,6 +165,28 @@ async def _add(node_id: NodeId, address: str, endpoint: str, timeout: float, *, 
     return 0
 
 
+@raft.command(short_help="Let a learner vote.")
+@click.argument("node")
+@endpoint_option
+@timeout_option
+@json_option
+def promote(*, node: str, endpoint: str, timeout: float, as_json: bool) -> int:
+    """Make the learner NODE a voter, as soon as it has caught up."""
+    return run(_promote(NodeId.parse(node), endpoint, timeout, as_json=as_json))
+
+
+async def _promote(node_id: NodeId, endpoint: str, timeout: float, *, as_json: bool) -> int:
+    from orbit_lite.services import RaftAdminClient
+
+    async with connected(endpoint, timeout) as channel:
+        await RaftAdminClient(channel).promote(node_id, timeout=timeout)
+    if as_json:
+        print_json({"node": str(node_id), "voter": True})
+    else:
+        print(f"{node_id} is a voter")
+    return 0
+
+
 @raft.command(short_help="Remove a node from the cluster.")
 @click.argument("node")
 @endpoint_option
@@ -181,13 +209,31 @@ async def _remove(node_id: NodeId, endpoint: str, timeout: float, *, as_json: bo
     return 0
 
 
-@raft.command(short_help="Let a node write a snapshot.")
+@raft.command(short_help="Let a node write a snapshot, or take a backup.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Take a backup into this file instead.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="Take it from the store of a node at rest."
+)
+@click.option("--all", "everything", is_flag=True, help="With --data-dir: take what is not known to be committed, too.")
 @endpoint_option
 @timeout_option
 @json_option
-def snapshot(*, endpoint: str, timeout: float, as_json: bool) -> int:
-    """Let a node write its state down and forget the log before it."""
-    return run(_snapshot(endpoint, timeout, as_json=as_json))
+def snapshot(
+    *, out: Path | None, data_dir: Path | None, everything: bool, endpoint: str, timeout: float, as_json: bool
+) -> int:
+    """Let a node write its state down and forget the log before it.
+
+    With --out: copy all that the node has applied into a file, for `restore`. The leader has applied all that was
+    acknowledged, another node may be a little behind. A node that does not run is named by --data-dir.
+    """
+    if (out is None and data_dir is not None) or (data_dir is None and everything):
+        missing = "--out FILE" if out is None else "--data-dir DIR"
+        raise click.UsageError(f"this needs {missing}, too", click.get_current_context())
+    if out is None:
+        return run(_snapshot(endpoint, timeout, as_json=as_json))
+    if data_dir is None:
+        return run(_backup(out, endpoint, timeout, as_json=as_json))
+    return stores.backup(data_dir, out, everything=everything, as_json=as_json)
 
 
 async def _snapshot(endpoint: str, timeout: float, *, as_json: bool) -> int:
@@ -200,3 +246,28 @@ async def _snapshot(endpoint: str, timeout: float, *, as_json: bool) -> int:
     else:
         print(f"snapshot up to {index}, {size} bytes")
     return 0
+
+
+async def _backup(out: Path, endpoint: str, timeout: float, *, as_json: bool) -> int:
+    from orbit_lite.services import RaftAdminClient
+    from orbit_lite.storage import read_backup
+    from orbit_lite.storage.files import replacing
+
+    try:
+        async with connected(endpoint, timeout) as channel:
+            with replacing(out) as file:
+                async with aclosing(RaftAdminClient(channel).backup(timeout=timeout)) as pieces:
+                    async for piece in pieces:
+                        file.write(piece)
+                file.flush()
+                report = read_backup(file.name)
+    except OSError as error:
+        if isinstance(error, OrbitError):
+            raise
+        raise IoError(f"{out}: {error.strerror or error}") from error
+    stores.print_backup(report, out, as_json=as_json)
+    return 0
+
+
+for _verb in (stores.inspect, stores.restore, stores.recover):
+    raft.add_command(_verb)

@@ -49,6 +49,14 @@ class ServiceStub(betterproto.ServiceStub):
         )
         return reply
 
+    @staticmethod
+    async def _send_messages(stream: Any, messages: Any) -> None:
+        send_all = getattr(stream, "send_all", None)
+        if send_all is None:
+            await betterproto.ServiceStub._send_messages(stream, messages)  # what is overridden here
+        else:
+            await send_all(messages)
+
     # Async generators in truth: to be closed by whoever stops before their end, which ends the call.
 
     def _unary_stream(self, *args: Any, **options: Any) -> AsyncGenerator[Any, None]:

@@ -51,10 +51,8 @@ class SendingSide:
         self._is_blocked = False  # a user waits for the connection's window
         self._answers = 0  # acknowledgements in the output
         self._out = bytearray()
-        # The DATA frame at the end of the output, to which `add_data` may add; see there.
-        self._open_id = self._open_size = 0
-        self._open_end = -1
-        self._added = 0
+        self._joinable = 0  # the stream of which `_out` ends with a DATA frame that may grow …
+        self._frame_at = self._frame_end = 0  # … and where that begins and ends
         self._start()
 
     def _start(self) -> None:
@@ -88,11 +86,7 @@ class SendingSide:
     def take_output(self) -> bytearray:
         """What is to be sent now; the caller's to keep."""
         out, self._out = self._out, bytearray()
-        self._answers = 0
-        self._open_end = -1
-        if self._added:
-            self._budgets.sent_data(self._added)
-            self._added = 0
+        self._answers = self._joinable = 0
         return out
 
     # ---------------------------------------------------------------- sending
@@ -176,8 +170,18 @@ class SendingSide:
         largest = self.peer.max_frame_size
         out = self._out
         if size <= largest:
-            out += HEAD.pack(size << 8, END_STREAM if end else 0, stream.id)
+            at = len(out)
+            if (
+                self._joinable == stream.id
+                and self._frame_end == at
+                and (whole := at - self._frame_at - 9 + size) <= largest
+            ):  # messages of one turn share a frame: a frame costs both ends more than a small message
+                HEAD.pack_into(out, self._frame_at, whole << 8, END_STREAM if end else 0, stream.id)
+            else:
+                self._joinable, self._frame_at = stream.id, at
+                out += HEAD.pack(size << 8, END_STREAM if end else 0, stream.id)
             out += data
+            self._frame_end = len(out)
             self._budgets.sent_data(1)
         else:
             view = memoryview(data)
@@ -189,37 +193,6 @@ class SendingSide:
             self._budgets.sent_data(-(-size // largest))
         if end:
             self._end_sending(stream)
-
-    def add_data(self, stream: Stream, data: bytes) -> int:
-        """Send DATA, not empty, if the windows and one frame have room for all of it; gives the size of the output.
-
-        0: nothing was sent.
-
-        If the output ends with DATA of the same stream its frame grows, so that small messages made one after the other
-        leave as one frame, which saves the two ends together about 2 µs a message (CPython 3.11).
-        """
-        size = len(data)
-        largest = self.peer.max_frame_size
-        if size > stream.send_window or size > self.send_window or size > largest or not stream.can_send:
-            return 0
-        stream.send_window -= size
-        self.send_window -= size
-        out = self._out
-        end = len(out)
-        joined = self._open_size + size
-        # Output only grows until it is taken: if its length is as it was then, nothing else was written since.
-        if end == self._open_end and joined <= largest and stream.id == self._open_id:
-            HEAD.pack_into(out, end + size - joined - 9, joined << 8, 0, stream.id)
-            out += data
-            end += size
-            self._open_size = joined
-        else:
-            out += HEAD.pack(size << 8, 0, stream.id) + data
-            end += size + 9
-            self._open_id, self._open_size = stream.id, size
-        self._open_end = end
-        self._added += 1
-        return end
 
     def reply(self, stream: Stream, head: Fields, data: bytes, tail: Fields) -> bool:
         """Send a whole response: header block, DATA and trailers; False, and nothing is sent, if something forbids it.

@@ -10,21 +10,25 @@ import difflib
 import operator
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from orbit_lite.actors import ActorConfig
 from orbit_lite.errors import ConfigurationError, quote
 from orbit_lite.model import Json, NodeId
-from orbit_lite.node.settings import LOG_FORMATS, LOG_LEVELS, SECTIONS, SETTINGS, Setting
+from orbit_lite.node.settings import LOG_FORMATS, LOG_LEVELS, RAFT_PROFILES, SECTIONS, SETTINGS, Setting
 from orbit_lite.node.values import advertised_url, suggestion
+from orbit_lite.raft import RaftConfig
 from orbit_lite.rpc import PoolConfig, RetryConfig, ServerConfig, TransportConfig
 
-__all__ = ["SEARCH_PATH", "LoadedConfig", "NodeConfig", "Reload", "load_config", "reloadable"]
+__all__ = ["SEARCH_PATH", "LoadedConfig", "NodeConfig", "Reload", "load_config", "raft_directory", "reloadable"]
 
 #: Where a configuration file is looked for when none is named; the first that exists is read.
 SEARCH_PATH: tuple[Path, ...] = (Path("config/orbit-lite.toml"), Path("/etc/orbit/orbit-lite.toml"))
+
+
+_RAFT_TIMINGS = ("election_timeout_min", "election_timeout_max", "heartbeat_interval")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +99,19 @@ class NodeConfig:
     raft_join: bool = False
     """Found nothing, but wait to be added by `orbit-lite raft add`."""
 
+    raft_profile: str = "default"
+    """Timings of consensus: default (elections after 1 to 2 s, a heartbeat every 150 ms) or orbit-rs (150 to 300 ms,
+    50 ms). The same on all nodes."""
+
+    raft_election_timeout_min: float | None = None
+    """Time without a sign of the leader after which a node campaigns, at the earliest; None = the profile's."""
+
+    raft_election_timeout_max: float | None = None
+    """The same, at the latest: each wait is drawn anew between both. None = the profile's."""
+
+    raft_heartbeat_interval: float | None = None
+    """Time between two signs of the leader, below the election timeout; None = the profile's."""
+
     def __post_init__(self) -> None:
         _check("port", self.port, int, 0, 65535)
         if not self.bind or any(char.isspace() or char in "/@" for char in self.bind):
@@ -109,7 +126,11 @@ class NodeConfig:
             raise ConfigurationError(
                 f"lease_duration={self.lease_duration!r}: must be at least {least:g}, twice announce_interval"
             )
-        for name, words in (("log_level", LOG_LEVELS), ("log_format", LOG_FORMATS)):
+        for name, words in (
+            ("log_level", LOG_LEVELS),
+            ("log_format", LOG_FORMATS),
+            ("raft_profile", RAFT_PROFILES),
+        ):
             if getattr(self, name) not in words.values():
                 raise ConfigurationError(
                     f"{name}={getattr(self, name)!r}: must be one of {', '.join(dict.fromkeys(words.values()))}"
@@ -118,13 +139,31 @@ class NodeConfig:
             raise ConfigurationError("raft=True: needs data_dir, for its log, and node_id, which must not change")
         if self.raft_join and not self.raft:
             raise ConfigurationError("raft_join=True: needs raft=True")
+        self.raft_config()
         if self.advertise is not None:
             self.advertised_url(port=self.port or 1, hostname="localhost")
+
+    def raft_config(self) -> RaftConfig:
+        """The profile's timings, with those that are set instead."""
+        profile = RaftConfig.orbit_rs() if self.raft_profile == "orbit-rs" else RaftConfig()
+        timings = {name: getattr(self, f"raft_{name}") for name in _RAFT_TIMINGS}
+        said = {name: value for name, value in timings.items() if value is not None}
+        for name, value in said.items():
+            _check(f"raft_{name}", value, float, 0.001, 3600.0)
+        try:
+            return replace(profile, **said)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"raft_{error.message}") from error
 
     def advertised_url(self, *, port: int, hostname: str) -> str:
         """The URL under which others reach the node. port: where it really listens; hostname: the machine's own
         name."""
         return advertised_url(self.advertise, bind=self.bind, port=port, hostname=hostname)
+
+
+def raft_directory(data_dir: Path) -> Path:
+    """Where a node with this `data_dir` keeps the log of consensus."""
+    return data_dir / "raft"
 
 
 def _check(name: str, value: object, kind: type[int] | type[float], low: float, high: float) -> None:
@@ -266,12 +305,16 @@ def _build(found: Mapping[str, tuple[object, str]]) -> NodeConfig:
             return cls(**parts[section], **others)
         except ConfigurationError as error:
             name, _, rest = error.message.partition("=")
-            place = sources.get((section, name), f"{section}.{name}".lstrip("."))
+            place = sources.get((section, name)) or _key(f"{section}.{name}".lstrip("."))
             raise ConfigurationError(f"{place} = {rest}") from error
 
     sections = {name: make(name, cls) for name, cls in SECTIONS.items()}
     config: NodeConfig = make("", NodeConfig, **sections)
     return config
+
+
+def _key(attribute: str) -> str:
+    return next((setting.key for setting in SETTINGS if setting.attribute == attribute), attribute)
 
 
 #: Variables of our prefix that are no settings of a node.

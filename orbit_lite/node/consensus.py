@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 from orbit_lite.directory import ReplicatedDirectory
 from orbit_lite.directory.machine import DirectoryMachine
 from orbit_lite.errors import ConfigurationError, OrbitError
 from orbit_lite.model import NodeId, NodeInfo
-from orbit_lite.node.config import NodeConfig
+from orbit_lite.node.backup import backup
+from orbit_lite.node.config import NodeConfig, raft_directory
 from orbit_lite.raft import RaftConfig, RaftConsensus, StateMachine
 from orbit_lite.services import GrpcRaftTransport, raft_services
 from orbit_lite.services.raft_admin import RaftAdminService
@@ -33,16 +35,18 @@ class NodeConsensus:
     def __init__(
         self, node_id: NodeId, config: NodeConfig, state_machine: StateMachine | None, *, raft: RaftConfig | None = None
     ) -> None:
-        """Opens the store. Raises StoreLocked, StoreCorrupt; ConfigurationError without data_dir or node_id."""
+        """Opens the store. raft: instead of the configuration's. Raises StoreLocked, StoreCorrupt;
+        ConfigurationError without data_dir or node_id.
+        """
         if config.data_dir is None or config.node_id is None:
             raise ConfigurationError("raft=True: needs data_dir, for its log, and node_id, which must not change")
         self._config = config
-        self.store = SqliteLogStore.open(config.data_dir / "raft")
+        self.store = SqliteLogStore.open(raft_directory(config.data_dir))
         self.machine = DirectoryMachine()
         self.consensus = RaftConsensus(
             node_id,
             config.seed_nodes,
-            raft,
+            raft or config.raft_config(),
             store=self.store,
             state_machine=state_machine,
             directory=self.machine,
@@ -54,7 +58,9 @@ class NodeConsensus:
 
     def services(self) -> list[Any]:
         """What the node's server serves for peers and operators."""
-        admin = RaftAdminService(self.consensus, allow_remote=self._config.allow_remote_drain)
+        admin = RaftAdminService(
+            self.consensus, allow_remote=self._config.allow_remote_drain, backup=partial(backup, self.consensus)
+        )
         return [*raft_services(self.consensus), admin]
 
     async def start(self, info: NodeInfo, incarnation: int) -> None:

@@ -46,6 +46,7 @@ LOG_LEVELS = {
     "critical": "critical",
 }
 LOG_FORMATS = {name: name for name in ("auto", "text", "json")}
+RAFT_PROFILES = {name: name for name in ("default", "orbit-rs")}
 
 #: Attribute of NodeConfig → its class.
 SECTIONS: dict[str, type] = {
@@ -112,6 +113,20 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("cluster.lease_duration", "lease_duration", values.DURATION, ("ORBIT_LEASE_DURATION",)),
     Setting("raft.enabled", "raft", values.FLAG, ("ORBIT_RAFT",)),
     Setting("raft.join", "raft_join", values.FLAG, ("ORBIT_RAFT_JOIN",)),
+    Setting("raft.profile", "raft_profile", values.choice(RAFT_PROFILES), ("ORBIT_RAFT_PROFILE",)),
+    Setting(
+        "raft.election_timeout_min",
+        "raft_election_timeout_min",
+        values.DURATION,
+        ("ORBIT_RAFT_ELECTION_TIMEOUT_MIN", "ORBIT_ELECTION_TIMEOUT_MIN"),  # the latter is Orbit-RS's
+    ),
+    Setting(
+        "raft.election_timeout_max",
+        "raft_election_timeout_max",
+        values.DURATION,
+        ("ORBIT_RAFT_ELECTION_TIMEOUT_MAX", "ORBIT_ELECTION_TIMEOUT_MAX"),
+    ),
+    Setting("raft.heartbeat_interval", "raft_heartbeat_interval", values.DURATION, ("ORBIT_RAFT_HEARTBEAT_INTERVAL",)),
     *_section("transport", "transport", "ORBIT_TRANSPORT_"),
     *_section("retry", "retry", "ORBIT_RETRY_"),
     *_section("pool", "pool", "ORBIT_POOL_"),

@@ -13,6 +13,7 @@ from orbit_lite.raft.driver import Driver, unix_ms
 from orbit_lite.raft.errors import ChangeRefused, NotLeader, ProposalLost, TransferFailed
 from orbit_lite.raft.leader import leadership_of
 from orbit_lite.raft.messages import Member, Role, SnapshotMeta
+from orbit_lite.raft.ports import LogStore
 
 __all__ = ["RaftConsensus"]
 
@@ -269,6 +270,11 @@ class RaftConsensus(Driver):
         term, index = self.core.change(member, node_id, self._now(), timestamp_ms=unix_ms())
         self._wake()
         await self._decided(term, index, deadline)
+
+    async def with_store(self, work: Callable[[LogStore], T]) -> T:
+        """Run `work` in the thread that uses the store, whose writes wait meanwhile: for copies of what is in it."""
+        self._check_running()
+        return await self._in_thread(lambda: work(self.store))
 
     async def take_snapshot(self) -> SnapshotMeta | None:
         """Write the state machine's state down and forget the log before it; None when there is nothing new."""

@@ -30,7 +30,7 @@ from orbit_lite.http2.streams import Stream as Http2Stream
 from orbit_lite.rpc.context import Peer
 from orbit_lite.rpc.keepalive import KeepAlive
 from orbit_lite.rpc.metadata import Headers
-from orbit_lite.rpc.stream import ConnectionEnded, Stream
+from orbit_lite.rpc.stream import CALL, MESSAGE, ConnectionEnded, Stream
 from orbit_lite.rpc.timers import Expiry
 from orbit_lite.rpc.waiting import Backlog, Places
 from orbit_lite.rpc.wakeup import Wakeup, fire_all
@@ -44,10 +44,11 @@ BACKLOG_LIMIT = 4 << 20
 TOO_MANY_PINGS = b"too_many_pings"
 #: Seconds between the two GOAWAYs of a retirement: longer than a round trip, so that no stream crosses the second.
 RETIREMENT = 0.5
-#: Messages after which what was collected is sent.
-BATCH = 8
-#: What the batches of a stream grow to in one turn, in messages and bytes.
-LARGEST_BATCH = 32
+#: What was collected is sent when the weights of its parts reach this.
+BATCH = 32
+#: The same for the first messages that a stream sends without waiting in a turn, doubled for the next ones up to BATCH;
+#: and the bytes of output at which it is sent in any case.
+FIRST_BATCH = 8
 BATCH_BYTES = 64 * 1024
 #: Bytes that are read at once.
 READ_SIZE = 256 * 1024
@@ -106,7 +107,7 @@ class Connection(asyncio.BufferedProtocol):
         self.is_paused = False
         self._buffer = _read_buffer(self.loop)
         self._reading = self._receiving = False
-        self._batch = BATCH
+        self._batch = FIRST_BATCH
         self._woken: list[Wakeup] = []
         self._turn: asyncio.Handle | None = None
         self._has_flushed = False
@@ -207,7 +208,7 @@ class Connection(asyncio.BufferedProtocol):
     def _receive(self, data: bytes, now: float) -> None:
         """Let the protocol read, and tell the streams. What it leaves for later keeps further reads waiting."""
         self._reading = self._receiving = True
-        self._batch = BATCH
+        self._batch = FIRST_BATCH
         try:
             for event in self.h2.receive(data, now):
                 self._process(event)
@@ -291,31 +292,29 @@ class Connection(asyncio.BufferedProtocol):
         elif self.h2.output_size > OUTPUT_LIMIT:
             self._end("the peer does not read what it asked for", abort=True)
 
-    def sent(self) -> None:
+    def sent(self, weight: int = CALL) -> None:
         """A call has put something into the output."""
         if self._reading:  # the rest is flushed when all that was read has been answered
-            self._unsent += 1
+            self._unsent += weight
             if self._unsent >= BATCH:
                 self.flush()
             return
         if self._turn is None:
             self._turn = self.loop.call_soon(self._end_turn)
             self._has_flushed = False
-        self._unsent += 1
+        self._unsent += weight
         if self._unsent >= BATCH or (not self._has_flushed and len(self.streams) <= 1):
             self._has_flushed = True
             self.flush()
 
-    def sent_message(self, waiting: int) -> None:
+    def sent_message(self) -> None:
         """A stream has put one of several messages into the output; as `sent`, but with ever larger batches.
-
-        waiting: bytes of output now.
 
         The peer soon has something to do, and a long row of messages costs few system calls.
         """
-        unsent = self._unsent = self._unsent + 1
-        if unsent >= self._batch or waiting >= BATCH_BYTES:
-            self._batch = min(2 * self._batch, LARGEST_BATCH)
+        unsent = self._unsent = self._unsent + MESSAGE
+        if unsent >= self._batch or self.h2.output_size >= BATCH_BYTES:
+            self._batch = min(2 * self._batch, BATCH)
             self.flush()
         elif self._turn is None and not self._receiving:
             self._turn = self.loop.call_soon(self._end_turn)
@@ -323,7 +322,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _end_turn(self) -> None:
         self._turn = None
-        self._batch = BATCH
+        self._batch = FIRST_BATCH
         self.flush()
 
     def room(self, stream: Http2Stream) -> int:

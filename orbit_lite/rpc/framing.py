@@ -66,39 +66,42 @@ class MessageReader:
     owner may take them from the left itself. Whatever is not plain stays where it is until `next` comes to it.
     """
 
-    __slots__ = ("_encoding", "_max_size", "_rest", "is_packed", "ready")
+    __slots__ = ("_encoding", "_held", "_max_size", "_pieces", "_wanted", "is_packed", "ready")
 
     def __init__(self, max_size: int, encoding: str = IDENTITY) -> None:
         self._encoding = encoding
         self._max_size = max_size
-        self._rest = bytearray()  # begins with the prefix of the message after those that are ready
+        self._pieces: list[bytes] = []  # what follows those that are ready: an incomplete message, or one not plain,
+        self._held = 0  # its size
+        self._wanted = 0  # and how much of it is needed to go on
         self.is_packed = False
         self.ready: deque[bytes] = deque()
 
     def feed(self, data: bytes) -> None:
         """Add received bytes. Call `next` until it gives None before feeding more, so that limits hold."""
-        rest, ready, largest = self._rest, self.ready, self._max_size
-        if rest:
-            rest += data
-            if len(rest) < _PREFIX_SIZE:
+        pieces, ready, largest = self._pieces, self.ready, self._max_size
+        if pieces:
+            pieces.append(data)
+            self._held += len(data)
+            if self._held < self._wanted:
                 return
-            flag, size = _PREFIX.unpack_from(rest)
-            if flag or size > largest or len(rest) - _PREFIX_SIZE < size:
-                return
-            message, data = self._cut(size)
-            ready.append(message)
+            data = b"".join(pieces)
+            pieces.clear()
         unpack = _PREFIX.unpack_from
         begin, end = _PREFIX_SIZE, len(data)
+        wanted = _PREFIX_SIZE
         while begin <= end:
             flag, size = unpack(data, begin - _PREFIX_SIZE)
             stop = begin + size
             if flag or size > largest or stop > end:
+                wanted = _PREFIX_SIZE + size
                 break
             ready.append(data[begin:stop])
             begin = stop + _PREFIX_SIZE
         begin -= _PREFIX_SIZE
         if begin < end:
-            self._rest += data[begin:] if begin else data
+            pieces.append(data[begin:] if begin else data)
+            self._held, self._wanted = end - begin, wanted
 
     def next(self) -> bytes | None:
         """The next complete message, None while it is incomplete.
@@ -109,9 +112,10 @@ class MessageReader:
         if self.ready:
             self.is_packed = False
             return self.ready.popleft()
-        if len(self._rest) < _PREFIX_SIZE:
+        if not self._pieces or len(self._pieces[0]) < _PREFIX_SIZE:
             return None
-        flag, size = _PREFIX.unpack_from(self._rest)
+        data = self._pieces[0]
+        flag, size = _PREFIX.unpack_from(data)
         if flag > 1 or (flag and self._encoding == IDENTITY):
             problem = "is compressed though no encoding was agreed upon" if flag == 1 else f"has the flag {flag:#04x}"
             raise Internal(f"received message {problem}")
@@ -120,25 +124,18 @@ class MessageReader:
                 f"received message of {size} bytes is larger than the limit of {self._max_size} bytes",
                 retryable=False,
             )
-        if len(self._rest) - _PREFIX_SIZE < size:
+        if self._held < self._wanted:
             return None
-        self.is_packed = bool(flag)
-        message, after = self._cut(size)
-        self.feed(after)
-        return message
-
-    def _cut(self, size: int) -> tuple[bytes, bytes]:
-        """Take everything: the content of the first message, which is complete, and what follows it."""
-        stop = _PREFIX_SIZE + size
-        with memoryview(self._rest) as rest:
-            message, after = bytes(rest[_PREFIX_SIZE:stop]), bytes(rest[stop:])
-        self._rest = bytearray()
-        return message, after
+        self._pieces.clear()
+        self.is_packed = True  # else it would be ready
+        self.feed(data[self._wanted :])
+        return data[_PREFIX_SIZE : _PREFIX_SIZE + size]
 
     def end(self) -> None:
         """The byte stream is over. Raises Internal when it stopped inside a message."""
-        if rest := len(self._rest):
-            size = _PREFIX.unpack_from(self._rest)[1] if rest >= _PREFIX_SIZE else None
-            wanted = "its prefix" if size is None else f"{size} bytes"
-            received = rest if size is None else rest - _PREFIX_SIZE
-            raise Internal(f"stream ended inside a message: {received} bytes of {wanted} received")
+        if not self._pieces:
+            return
+        has_prefix = len(self._pieces[0]) >= _PREFIX_SIZE
+        wanted = f"{self._wanted - _PREFIX_SIZE} bytes" if has_prefix else "its prefix"
+        received = self._held - _PREFIX_SIZE if has_prefix else self._held
+        raise Internal(f"stream ended inside a message: {received} bytes of {wanted} received")

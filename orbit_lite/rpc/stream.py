@@ -31,6 +31,8 @@ __all__ = ["ConnectionEnded", "Stream", "StreamReset", "unpack"]
 #: others get a turn.
 SLICE = 64 * 1024
 BURST = 48
+#: What a call's messages and a stream's message weigh among what a connection collects before it is sent.
+CALL, MESSAGE = 4, 1
 #: DATA smaller than the first number is added to what waits already, if that is smaller than the second. A piece costs
 #: more than a hundred bytes beside its content, which flow control does not count.
 _SMALL = 256
@@ -297,18 +299,23 @@ class Stream:
 
         Whoever gets False uses `share` and `send_data`, which raise what is wrong.
         """
-        connection = self._connection
+        h2, connection = self.h2, self._connection
+        size, engine = len(data), connection.h2
         if (
             self.turns <= 0
             or self._send_ended
             or connection.is_paused
             or self.failure is not None
             or (self.receive_ended and connection.settings.client)
-            or not (waiting := connection.h2.add_data(self.h2, data))
+            or size > h2.send_window
+            or size > engine.send_window
+            or size > SLICE
+            or not h2.can_send
         ):
             return False
         self.turns -= 1
-        connection.sent_message(waiting)
+        engine.send_data(h2, data)
+        connection.sent_message()
         return True
 
     async def send_data(self, data: bytes, *, end: bool = False) -> None:
@@ -323,7 +330,7 @@ class Stream:
         if size <= SLICE and (not size or connection.room(h2) >= size):
             self._send_ended = end
             connection.h2.send_data(h2, data, end=end)
-            connection.sent()
+            connection.sent(MESSAGE)
             return
         view = memoryview(data)
         sent = since_turn = 0

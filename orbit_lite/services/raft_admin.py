@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from dataclasses import dataclass
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from orbit_lite.errors import OrbitError
 from orbit_lite.model import NodeId
-from orbit_lite.raft import NotLeader, RaftConsensus
-from orbit_lite.rpc import PermissionDenied, current_call
+from orbit_lite.raft import NotLeader, RaftConsensus, Sample
+from orbit_lite.rpc import PermissionDenied, Unimplemented, current_call
+from orbit_lite.services.streaming import ClosingService
 from orbit_proto.orbit import lite
 
 __all__ = ["RaftAdminClient", "RaftAdminService", "RaftMemberReport", "RaftReport"]
@@ -34,7 +37,10 @@ class RaftMemberReport:
 
 @dataclass(frozen=True, slots=True)
 class RaftReport:
-    """A node's consensus at one moment. failure: why it takes no part any more; fault: what a peer did wrong."""
+    """A node's consensus at one moment. failure: why it takes no part any more; fault: what a peer did wrong.
+
+    metrics: what it counted since its start: time series, named as Prometheus writes them.
+    """
 
     node_id: NodeId
     cluster_id: str
@@ -50,14 +56,26 @@ class RaftReport:
     fault: str
     members: tuple[RaftMemberReport, ...]
     pending_proposals: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-class RaftAdminService(lite.RaftAdminBase):
-    """Serves one node's consensus. allow_remote: let other machines than this one change anything."""
+class RaftAdminService(ClosingService, lite.RaftAdminBase):
+    """Serves one node's consensus.
 
-    def __init__(self, consensus: RaftConsensus, *, allow_remote: bool = False) -> None:
+    allow_remote: let other machines than this one change anything, or copy all that there is. backup: the bytes of a
+    backup file, in pieces of at most 1 MiB; None = there are none to be had.
+    """
+
+    def __init__(
+        self,
+        consensus: RaftConsensus,
+        *,
+        allow_remote: bool = False,
+        backup: Callable[[], AsyncGenerator[bytes, None]] | None = None,
+    ) -> None:
         self._consensus = consensus
         self._allow_remote = allow_remote
+        self._backup = backup
 
     async def get_raft_status(self, get_raft_status_request: lite.GetRaftStatusRequest) -> lite.GetRaftStatusResponse:
         consensus = self._consensus
@@ -86,6 +104,7 @@ class RaftAdminService(lite.RaftAdminBase):
             fault=status.fault or "",
             members=members,
             pending_proposals=consensus.pending_proposals,
+            samples=[series for sample in consensus.samples() for series in _series(sample)],
         )
 
     async def transfer_leadership(
@@ -114,12 +133,26 @@ class RaftAdminService(lite.RaftAdminBase):
         meta = await self._as_leader(self._consensus.take_snapshot())
         return lite.TakeSnapshotResponse(index=meta.index, size=meta.size) if meta else lite.TakeSnapshotResponse()
 
-    async def _as_leader(self, work: Awaitable[T]) -> T:
+    async def backup(self, backup_request: lite.BackupRequest) -> AsyncGenerator[lite.BackupChunk, None]:
+        self._check_caller("copy what it stores")
+        if self._backup is None:
+            raise Unimplemented("this node makes no backups")
+        async with aclosing(self._backup()) as pieces:
+            async for piece in pieces:
+                yield lite.BackupChunk(data=piece)
+
+    def _check_caller(self, what: str) -> None:
         call = current_call()
         if not self._allow_remote and (call is None or not call.peer.is_local):
+            raise PermissionDenied(f"only callers on the node's own machine may {what}")
+
+    async def _as_leader(self, work: Awaitable[T]) -> T:
+        try:
+            self._check_caller("change its cluster")
+        except PermissionDenied:
             if hasattr(work, "close"):
                 work.close()
-            raise PermissionDenied("only callers on the node's own machine may change its cluster")
+            raise
         try:
             return await work
         except NotLeader as error:
@@ -162,6 +195,7 @@ class RaftAdminClient:
                 for member in answer.members
             ),
             pending_proposals=answer.pending_proposals,
+            metrics={_series_name(series): series.value for series in answer.samples},
         )
 
     async def transfer(self, target: NodeId | None = None, *, timeout: float | None = None) -> NodeId:
@@ -187,6 +221,31 @@ class RaftAdminClient:
         """Let the node write a snapshot: its index and size in bytes."""
         answer = await self._stub.take_snapshot(lite.TakeSnapshotRequest(), timeout=timeout)
         return answer.index, answer.size
+
+    async def backup(self, *, timeout: float | None = None) -> AsyncGenerator[bytes, None]:
+        """The bytes of a backup file, in pieces; it is whole when its checksum is right. timeout: seconds for all."""
+        chunks: Any = self._stub.backup(lite.BackupRequest(), timeout=timeout)
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk.data
+
+
+def _series(sample: Sample) -> Iterator[lite.RaftSample]:
+    """A sample as time series of plain numbers."""
+    name, value, labels = sample.name, sample.value, dict(sample.labels)
+    if isinstance(value, float):
+        yield lite.RaftSample(name=name, labels=labels, value=value)
+        return
+    for percent in (50, 99):
+        quantile = {**labels, "quantile": str(percent / 100)}
+        yield lite.RaftSample(name=name, labels=quantile, value=value.percentile(percent))
+    yield lite.RaftSample(name=f"{name}_sum", labels=labels, value=value.total)
+    yield lite.RaftSample(name=f"{name}_count", labels=labels, value=float(value.count))
+
+
+def _series_name(series: lite.RaftSample) -> str:
+    labels = ",".join(f"{name}={json.dumps(value)}" for name, value in sorted(series.labels.items()))
+    return f"{series.name}{{{labels}}}" if labels else series.name
 
 
 async def _named(work: Awaitable[T]) -> T:

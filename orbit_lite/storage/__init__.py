@@ -7,6 +7,7 @@ from orbit_lite.storage.backup import (
     export_snapshot,
     import_snapshot,
     read_backup,
+    write_backup,
 )
 from orbit_lite.storage.memory import MemoryLogStore
 from orbit_lite.storage.raft_log import SqliteLogStore
@@ -23,4 +24,5 @@ __all__ = [
     "import_snapshot",
     "read_backup",
     "recover_unsafe",
+    "write_backup",
 ]

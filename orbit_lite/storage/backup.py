@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, BinaryIO, Final
 
 from orbit_lite.errors import ConfigurationError, OrbitError
 from orbit_lite.model import LogEntry, NodeId
@@ -30,12 +30,20 @@ from orbit_lite.raft import (
 )
 from orbit_lite.storage import contents
 from orbit_lite.storage.database import exists, lock_folder, read_only
-from orbit_lite.storage.files import sync_directory
+from orbit_lite.storage.files import replacing
 from orbit_lite.storage.membership import begun_anew, last_term, latest_configuration
 from orbit_lite.storage.raft_log import create_store
 from orbit_lite.storage.rows import dump_command, dump_snapshot, load_command, load_snapshot
 
-__all__ = ["BackupReport", "StoreReport", "describe", "export_snapshot", "import_snapshot", "read_backup"]
+__all__ = [
+    "BackupReport",
+    "StoreReport",
+    "describe",
+    "export_snapshot",
+    "import_snapshot",
+    "read_backup",
+    "write_backup",
+]
 
 _MAGIC: Final = b"orbit-lite raft backup 1\n"
 _LENGTH: Final = struct.Struct(">Q")
@@ -125,7 +133,17 @@ def export_snapshot(store: LogStore, file: str | os.PathLike[str], *, through: i
     further, up to the last index. Call it where the store is used: one thread at a time. Raises StoreCorrupt,
     StoreFailed; ConfigurationError when there is nothing yet, or `through` is not in the store.
     """
-    stored, path = store.load(), Path(file)
+    path = Path(file)
+    try:
+        with replacing(path) as out:
+            return write_backup(store, out, through=through)
+    except OSError as error:
+        raise StoreFailed(f"{path}: {error}") from error
+
+
+def write_backup(store: LogStore, out: IO[bytes], *, through: int | None = None) -> BackupReport:
+    """Write the same bytes as `export_snapshot` to an open file, which is not made durable. Raises OSError besides."""
+    stored = store.load()
     covered = 0 if stored.snapshot is None else stored.snapshot.index
     last = max(covered, stored.entries[-1].index if stored.entries else 0)
     end = max(covered, min(stored.hard_state.commit, last)) if through is None else through
@@ -133,15 +151,11 @@ def export_snapshot(store: LogStore, file: str | os.PathLike[str], *, through: i
         raise ConfigurationError(f"a backup through {end}: the store can give one through {max(covered, 1)}..{last}")
     entries = [entry for entry in stored.entries if covered < entry.index <= end]
     report = _report(stored.hard_state.term, stored.snapshot, entries)
-    draft = path.with_name(f"{path.name}.new")
-    try:
-        _write(draft, _parts(report, store, entries))
-        draft.replace(path)
-        sync_directory(path.absolute().parent)
-    except OSError as error:
-        raise StoreFailed(f"{path}: {error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
+    digest = blake2b(digest_size=_DIGEST_BYTES)
+    for part in _parts(report, store, entries):
+        digest.update(part)
+        out.write(part)
+    out.write(digest.digest())
     return report
 
 
@@ -198,18 +212,6 @@ def _parts(report: BackupReport, store: LogStore, entries: Iterable[LogEntry]) -
     for entry in entries:
         command = dump_command(entry.command)
         yield _ENTRY.pack(entry.index, entry.term, entry.timestamp_ms, len(command)) + command
-
-
-def _write(path: Path, parts: Iterable[bytes]) -> None:
-    """Write the parts and their digest, durably."""
-    digest = blake2b(digest_size=_DIGEST_BYTES)
-    with path.open("wb") as out:
-        for part in parts:
-            digest.update(part)
-            out.write(part)
-        out.write(digest.digest())
-        out.flush()
-        os.fsync(out.fileno())
 
 
 def _opened(path: Path) -> BinaryIO:

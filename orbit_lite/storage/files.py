@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from orbit_lite.raft import StoreFailed, StoreLocked
 
-__all__ = ["Lock", "make_directory", "sync", "sync_directory"]
+__all__ = ["Lock", "make_directory", "replacing", "sync", "sync_directory"]
 
 if sys.platform == "win32":
     import msvcrt
@@ -67,6 +70,24 @@ def make_directory(path: Path, *, mode: int = 0o777) -> None:
         make_directory(path.parent)
         path.mkdir(mode, exist_ok=True)
         sync_directory(path.parent)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to be written, which gets the name `path` once it is durable; unless this raises. Raises OSError.
+
+    Only its owner may read it: it holds what a store holds.
+    """
+    draft = path.with_name(f"{path.name}.new")
+    try:
+        with open(draft, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        sync_directory(path.absolute().parent)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def sync_directory(path: Path) -> None:

@@ -53,7 +53,12 @@ class RecoveryReport:
             f"what other nodes acknowledged behind entry {self.last_index} (term {self.last_term}) is lost; "
             "nobody knows whether there was any"
         )
-        if self.assumed:
+        if len(self.assumed) == 1:
+            yield (
+                f"entry {self.assumed[0]} counts as committed, though other nodes may have replaced it and told "
+                "clients so"
+            )
+        elif self.assumed:
             yield (
                 f"entries {self.assumed[0]} to {self.assumed[-1]} count as committed, though other nodes may have "
                 "replaced them and told clients so"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,3 +137,97 @@ def own_node(start: Start, tmp_path: Path) -> Iterator[dict[str, Any]]:
     """A node like `node` for one test, which may do with it as it likes."""
     with serving(start, tmp_path) as ready:
         yield ready
+
+
+@dataclass(frozen=True)
+class RaftNode:
+    """A node with `raft.enabled` that is to serve at `url`; its data_dir is `folder`."""
+
+    name: str
+    port: int
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+StartRaft: TypeAlias = Callable[..., Process]
+
+
+@pytest.fixture(scope="session")
+def start_raft(start: Start) -> StartRaft:
+    """Start a node of a cluster, and wait until it serves. seeds: the founders, or those to ask when it joins."""
+
+    def start_one(
+        node: RaftNode, seeds: Iterable[RaftNode] = (), *, cluster_id: str = "default", join: bool = False
+    ) -> Process:
+        node.folder.mkdir(parents=True, exist_ok=True)
+        file = node.folder / "node.toml"
+        others = [f"{seed.name}@{seed.url}" for seed in seeds if seed is not node]
+        file.write_text(
+            f"""
+            [server]
+            node_id = {json.dumps(node.name)}
+            data_dir = {json.dumps(str(node.folder))}
+            [protocols.grpc]
+            port = {node.port}
+            [cluster]
+            id = {json.dumps(cluster_id)}
+            seed_nodes = {json.dumps(others)}
+            [raft]
+            enabled = true
+            join = {json.dumps(join)}
+            election_timeout_min = "500ms"
+            election_timeout_max = "1s"
+            heartbeat_interval = "100ms"
+            [logging]
+            level = "error"
+            """,
+            encoding="utf-8",
+        )
+        process = start("serve", "-c", file, "--json", "--die-with-parent")
+        assert process.stdout is not None
+        if not process.stdout.readline():
+            pytest.fail(f"no node: {process.communicate()[1]}")
+        return process
+
+    return start_one
+
+
+MakeNodes: TypeAlias = Callable[..., list[RaftNode]]
+
+
+@pytest.fixture(scope="session")
+def make_nodes() -> MakeNodes:
+    """Nodes with these names, each with a free port and a folder below the given one; none is started."""
+
+    def make(folder: Path, *names: str) -> list[RaftNode]:
+        taken = [socket.create_server(("127.0.0.1", 0)) for _ in names]
+        nodes = [
+            RaftNode(name, listener.getsockname()[1], folder / name)
+            for name, listener in zip(names, taken, strict=True)
+        ]
+        for listener in taken:
+            listener.close()
+        return nodes
+
+    return make
+
+
+LeaderOf: TypeAlias = Callable[..., RaftNode]
+
+
+@pytest.fixture
+def leader_of(orbit: Orbit) -> LeaderOf:
+    """The one of these nodes that leads; waits for an election, bounded by the test's time limit."""
+
+    def find(*nodes: RaftNode) -> RaftNode:
+        while True:
+            for node in nodes:
+                told = orbit("raft", "status", "-e", node.url, "--json")
+                if told.status == 0 and told.document["role"] == "leader":
+                    return node
+            time.sleep(0.05)
+
+    return find

@@ -27,6 +27,7 @@ def test_each_value_is_shown_with_its_origin(orbit: Orbit, file: Path, monkeypat
     assert settings["logging.level"] == {"value": "warning", "origin": "option"}
     assert settings["actor_system.modules"] == {"value": ["a"], "origin": str(file)}
     assert settings["cluster.id"]["origin"] == "default"
+    assert settings["raft.profile"] == {"value": "default", "origin": "default"}
 
 
 def test_options_go_before_the_environment_and_the_file(

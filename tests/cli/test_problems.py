@@ -10,6 +10,8 @@ import pytest
 from orbit_lite import errors
 from orbit_lite.cli.problems import Problem
 from orbit_lite.errors import ConnectError, OrbitError, Status
+from orbit_lite.model import NodeId
+from orbit_lite.raft import NotLeader, StoreLocked
 from orbit_lite.rpc import Unimplemented, rpc_error
 
 KINDS = [getattr(errors, name) for name in errors.__all__ if isinstance(getattr(errors, name), type)]
@@ -31,6 +33,13 @@ def test_the_closest_kind_gives_the_hint() -> None:
     assert "orbit-lite serve" in Problem.of(ConnectError("x")).hint
     assert "list" in Problem.of(Unimplemented("x")).hint
     assert "--timeout" in Problem.of(rpc_error(Status.DEADLINE_EXCEEDED, "x")).hint
+
+
+def test_who_asked_another_than_the_leader_is_sent_there() -> None:
+    problem = Problem.of(NotLeader("the node does not lead; (default:b) does", leader=NodeId("b")))
+    assert problem.orb_code == "ORB-3001"
+    assert problem.hint.startswith("ask the leader that it names")
+    assert "stop the node first" in Problem.of(StoreLocked("x")).hint
 
 
 def test_for_machines_it_says_whether_the_call_may_have_run(capsys: pytest.CaptureFixture[str]) -> None:

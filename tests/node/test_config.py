@@ -10,6 +10,7 @@ import pytest
 from orbit_lite.errors import ConfigurationError
 from orbit_lite.model import NodeId
 from orbit_lite.node import LoadedConfig, NodeConfig, load_config, reloadable
+from orbit_lite.raft import RaftConfig
 from orbit_lite.rpc import ServerConfig, TransportConfig
 
 Write = Callable[[str], Path]
@@ -70,6 +71,15 @@ def test_an_empty_variable_is_not_set() -> None:
 def test_variables_of_orbit_rs_mean_the_same() -> None:
     transport = load(ORBIT_MAX_CONNECTIONS="3", ORBIT_KEEPALIVE_TIMEOUT="7").config.transport
     assert (transport.max_connections_per_endpoint, transport.keep_alive_timeout) == (3, 7.0)
+
+
+def test_the_timings_of_consensus_are_a_profile_and_what_is_set_besides() -> None:
+    assert load().config.raft_config() == RaftConfig()
+    assert load(ORBIT_RAFT_PROFILE="orbit-rs").config.raft_config() == RaftConfig.orbit_rs()
+    timings = load(ORBIT_ELECTION_TIMEOUT_MIN="400ms", ORBIT_RAFT_HEARTBEAT_INTERVAL="0.1").config.raft_config()
+    assert timings == RaftConfig(election_timeout_min=0.4, heartbeat_interval=0.1)
+    with pytest.raises(ConfigurationError, match=r"^raft.heartbeat_interval = 0.15: must be .*_timeout_min=0.1"):
+        load(ORBIT_ELECTION_TIMEOUT_MIN="100ms")
 
 
 def test_options_may_be_said_by_key_or_attribute_as_text_or_value() -> None:
@@ -202,6 +212,13 @@ def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
         ("[protocols.grpc]\nmax_message_size = -1\n", "protocols.grpc.max_message_size = -1: must be a whole number"),
         ("[cluster]\nlease_duration = 6\n", "cluster.lease_duration = 6.0: must be at least 10, twice announce_inter"),
         ("[cluster]\nannounce_interval = nan\n", "cluster.announce_interval = nan: must be seconds from 0.1"),
+        ("[raft]\nprofile = 'fast'\n", "raft.profile = 'fast': expected one of default, orbit-rs"),
+        ("[raft]\nelection_timeout_max = nan\n", "raft.election_timeout_max = nan: must be seconds from 0.001"),
+        (
+            "[raft]\nelection_timeout_max = 0.5\n",
+            "raft.election_timeout_max = 0.5: must be at least election_timeout",
+        ),
+        ("[raft]\nheartbeat_interval = '1s'\n", "raft.heartbeat_interval = 1.0: must be above 0 and below election_"),
         ("[cluster]\nid = 'é'\n", "cluster.id = 'é': must be printable ASCII"),
         ("[server]\nbind_address = 'a:1 b'\n", "server.bind_address = 'a:1 b': must be a host name"),
         ("[server]\nadvertise = '0.0.0.0'\n", "server.advertise = '0.0.0.0': others cannot call this address"),
@@ -269,6 +286,9 @@ def test_development_mode_logs_more_unless_the_level_is_said() -> None:
         ("drain_timeout", -1.0),
         ("log_level", "loud"),
         ("log_format", "xml"),
+        ("raft_profile", "fast"),
+        ("raft_election_timeout_min", 0.0),
+        ("raft_heartbeat_interval", True),
         ("advertise", "::"),
     ],
 )

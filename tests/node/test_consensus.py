@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from orbit_lite.directory import ReplicatedDirectory
 from orbit_lite.errors import ConfigurationError, OrbitError
 from orbit_lite.model import NodeId
 from orbit_lite.node import NodeConfig, OrbitNode
-from orbit_lite.raft import NotLeader
+from orbit_lite.raft import NotLeader, RaftConfig
 from orbit_lite.rpc import Channel
 from orbit_lite.services import RaftAdminClient, RaftReport
 
@@ -171,6 +172,14 @@ async def test_the_store_is_closed_whatever_goes_wrong_before(tmp_path: Path, mo
         await node.stop()
     monkeypatch.undo()
     await OrbitNode(config).stop()  # a locked store would be refused
+
+
+async def test_consensus_has_the_timings_of_the_configuration(tmp_path: Path) -> None:
+    config = NodeConfig(
+        node_id=NodeId("n"), port=0, data_dir=tmp_path, raft=True, raft_profile="orbit-rs", raft_heartbeat_interval=0.02
+    )
+    async with OrbitNode(config) as node:
+        assert node.consensus.config == dataclasses.replace(RaftConfig.orbit_rs(), heartbeat_interval=0.02)
 
 
 async def test_a_second_process_is_kept_out_of_the_store(tmp_path: Path) -> None:

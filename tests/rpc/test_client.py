@@ -695,6 +695,24 @@ async def test_a_request_iterator_that_fails_ends_betterprotos_call(serve: Serve
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
+@pytest.mark.parametrize("is_async", [False, True], ids=["iterable", "async iterable"])
+async def test_all_messages_of_an_iterator_are_sent_and_then_the_end(serve: Serve, is_async: bool) -> None:
+    sizes = [1, 0, 70_000, 3, 200_000, *range(100)]  # some wait for room, most do not
+
+    async def handler(stream: Any) -> None:
+        received = [len(message.value) async for message in stream]
+        await stream.send_message(StringValue(repr(received)))
+
+    async def one_by_one() -> AsyncIterator[StringValue]:
+        for size in sizes:
+            yield StringValue("x" * size)
+
+    served = await serve(handler, Cardinality.STREAM_UNARY)
+    async with call_of(served.channel, Cardinality.STREAM_UNARY) as call:
+        await call.send_all(one_by_one() if is_async else [StringValue("x" * size) for size in sizes])
+        assert await call.recv_message() == StringValue(repr(sizes))
+
+
 async def test_an_endless_request_iterator_stops_when_the_server_has_enough(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing
 from typing import Any, Protocol
 
 import pytest
 
 from orbit_lite.model import NodeId
 from orbit_lite.raft import NotLeader, RaftConfig, RaftConsensus
-from orbit_lite.rpc import CallContext, FailedPrecondition, InvalidArgument, Metadata, Peer, PermissionDenied
+from orbit_lite.rpc import (
+    CallContext,
+    FailedPrecondition,
+    InvalidArgument,
+    Metadata,
+    Peer,
+    PermissionDenied,
+    Unimplemented,
+)
 from orbit_lite.rpc.context import call_scope
 from orbit_lite.services import RaftAdminClient, RaftAdminService
 from orbit_lite.storage import MemoryLogStore
@@ -38,6 +46,10 @@ class Nothing:
 
 class Connect(Protocol):
     async def __call__(self, *services: Any) -> Any: ...
+
+
+class Until(Protocol):
+    async def __call__(self, condition: Callable[[], object], /) -> None: ...
 
 
 class Cluster:
@@ -84,6 +96,33 @@ async def test_the_leader_tells_about_its_followers_and_a_follower_about_itself(
     assert follower.voter
     assert follower.match_index > 0
     assert all((member.state, member.match_index) == ("", 0) for member in theirs.members)
+
+
+async def test_what_a_node_counted_is_told_as_time_series(cluster: Cluster) -> None:
+    metrics = (await cluster.clients[A].status()).metrics
+    assert metrics["orbit_raft_is_leader"] == 1
+    assert metrics["orbit_raft_wal_fsync_duration_seconds_count"] == cluster.leader.metrics.wal_fsync.count > 0
+    assert metrics["orbit_raft_wal_fsync_duration_seconds_sum"] > 0
+    assert metrics['orbit_raft_peer_round_trip_time_seconds{quantile="0.5",to="(default:b)"}'] > 0
+
+
+async def test_a_backup_is_what_the_node_gives_piece_by_piece(connect: Connect, cluster: Cluster, until: Until) -> None:
+    ended = []
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        try:
+            for piece in (b"a", b"b" * 100_000, b"c"):
+                yield piece
+        finally:
+            ended.append(True)
+
+    client = RaftAdminClient(await connect(RaftAdminService(cluster.leader, backup=pieces)))
+    assert [piece async for piece in client.backup(timeout=10)] == [b"a", b"b" * 100_000, b"c"]
+    async with aclosing(client.backup()) as abandoned:
+        assert await anext(abandoned) == b"a"
+    await until(lambda: ended == [True, True])
+    with pytest.raises(Unimplemented):
+        await anext(cluster.clients[A].backup())
 
 
 async def test_a_learner_stays_one_until_it_is_promoted(cluster: Cluster) -> None:
@@ -171,6 +210,8 @@ async def test_other_machines_see_everything_and_change_nothing(cluster: Cluster
             await service.remove_node(lite.RemoveNodeRequest(node_id=str(B)))
         with pytest.raises(PermissionDenied):
             await service.take_snapshot(lite.TakeSnapshotRequest())
+        with pytest.raises(PermissionDenied):
+            await anext(service.backup(lite.BackupRequest()))
         await RaftAdminService(cluster.leader, allow_remote=True).take_snapshot(lite.TakeSnapshotRequest())
     assert cluster.leader.get_cluster_nodes() == [A, B]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
 import random
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +30,7 @@ from orbit_lite.storage import (
     export_snapshot,
     import_snapshot,
     read_backup,
+    write_backup,
 )
 from orbit_lite.testing.log_store_contract import CONFIGURATION, entries_of, meta_of
 
@@ -54,6 +58,18 @@ def test_a_backup_ends_with_what_is_committed(store: MemoryLogStore, tmp_path: P
     assert report.configuration == OLD
     assert read_backup(tmp_path / "backup") == report
     assert [path.name for path in tmp_path.iterdir()] == ["backup"]
+
+
+def test_a_file_that_is_open_gets_the_same_bytes(store: MemoryLogStore, tmp_path: Path) -> None:
+    out = io.BytesIO()
+    assert write_backup(store, out) == export_snapshot(store, tmp_path / "backup")
+    assert out.getvalue() == (tmp_path / "backup").read_bytes()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+def test_only_the_owner_may_read_a_backup(store: MemoryLogStore, tmp_path: Path) -> None:
+    export_snapshot(store, tmp_path / "backup")
+    assert stat.S_IMODE((tmp_path / "backup").stat().st_mode) == 0o600
 
 
 def test_it_goes_further_when_told_to(store: MemoryLogStore, tmp_path: Path) -> None:

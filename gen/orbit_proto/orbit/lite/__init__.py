@@ -3,9 +3,11 @@
 # plugin: python-betterproto
 # This file has been @generated
 
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import (
     TYPE_CHECKING,
+    AsyncIterator,
     Dict,
     List,
     Optional,
@@ -295,6 +297,20 @@ class GetRaftStatusResponse(orbit_lite.codec.Message):
     fault: str = betterproto.string_field(12)
     members: List["RaftMember"] = betterproto.message_field(13)
     pending_proposals: int = betterproto.uint64_field(14)
+    samples: List["RaftSample"] = betterproto.message_field(15)
+
+
+@dataclass(eq=False, repr=False)
+class RaftSample(orbit_lite.codec.Message):
+    """
+    A time series of Prometheus and its value now; a histogram is several of them, as Prometheus writes a summary.
+    """
+
+    name: str = betterproto.string_field(1)
+    labels: Dict[str, str] = betterproto.map_field(
+        2, betterproto.TYPE_STRING, betterproto.TYPE_STRING
+    )
+    value: float = betterproto.double_field(3)
 
 
 @dataclass(eq=False, repr=False)
@@ -366,6 +382,16 @@ class TakeSnapshotRequest(orbit_lite.codec.Message):
 class TakeSnapshotResponse(orbit_lite.codec.Message):
     index: int = betterproto.uint64_field(1)
     size: int = betterproto.uint64_field(2)
+
+
+@dataclass(eq=False, repr=False)
+class BackupRequest(orbit_lite.codec.Message):
+    pass
+
+
+@dataclass(eq=False, repr=False)
+class BackupChunk(orbit_lite.codec.Message):
+    data: bytes = betterproto.bytes_field(1)
 
 
 class NodeAdminStub(orbit_lite.codec.ServiceStub):
@@ -679,6 +705,26 @@ class RaftAdminStub(orbit_lite.codec.ServiceStub):
             metadata=metadata,
         )
 
+    async def backup(
+        self,
+        backup_request: "BackupRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> AsyncIterator[BackupChunk]:
+        responses = self._unary_stream(
+            "/orbit.lite.RaftAdmin/Backup",
+            backup_request,
+            BackupChunk,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+        async with aclosing(responses):
+            async for response in responses:
+                yield response
+
 
 class NodeAdminBase(ServiceBase):
 
@@ -929,6 +975,12 @@ class RaftAdminBase(ServiceBase):
     ) -> "TakeSnapshotResponse":
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def backup(
+        self, backup_request: "BackupRequest"
+    ) -> AsyncIterator[BackupChunk]:
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+        yield BackupChunk()
+
     async def __rpc_get_raft_status(
         self,
         stream: "grpclib.server.Stream[GetRaftStatusRequest, GetRaftStatusResponse]",
@@ -973,6 +1025,16 @@ class RaftAdminBase(ServiceBase):
         response = await self.take_snapshot(request)
         await stream.send_message(response)
 
+    async def __rpc_backup(
+        self, stream: "grpclib.server.Stream[BackupRequest, BackupChunk]"
+    ) -> None:
+        request = await stream.recv_message()
+        await self._call_rpc_handler_server_stream(
+            self.backup,
+            stream,
+            request,
+        )
+
     def __mapping__(self) -> Dict[str, grpclib.const.Handler]:
         return {
             "/orbit.lite.RaftAdmin/GetRaftStatus": grpclib.const.Handler(
@@ -1010,5 +1072,11 @@ class RaftAdminBase(ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 TakeSnapshotRequest,
                 TakeSnapshotResponse,
+            ),
+            "/orbit.lite.RaftAdmin/Backup": grpclib.const.Handler(
+                self.__rpc_backup,
+                grpclib.const.Cardinality.UNARY_STREAM,
+                BackupRequest,
+                BackupChunk,
             ),
         }
