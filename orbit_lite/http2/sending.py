@@ -53,6 +53,7 @@ class SendingSide:
         self._out = bytearray()
         self._joinable = 0  # the stream of which `_out` ends with a DATA frame that may grow …
         self._frame_at = self._frame_end = 0  # … and where that begins and ends
+        self._frames_sent = 0  # of DATA, or parts of one, which the budgets have not been told of
         self._start()
 
     def _start(self) -> None:
@@ -87,6 +88,9 @@ class SendingSide:
         """What is to be sent now; the caller's to keep."""
         out, self._out = self._out, bytearray()
         self._answers = self._joinable = 0
+        if self._frames_sent:
+            self._budgets.sent_data(self._frames_sent)
+            self._frames_sent = 0
         return out
 
     # ---------------------------------------------------------------- sending
@@ -139,7 +143,7 @@ class SendingSide:
         else:
             head = HEAD.pack(len(block) << 8 | wire.HEADERS, END_HEADERS, stream.id)
             self._out += b"".join((head, block, HEAD.pack(size << 8, END_STREAM, stream.id), data))
-        self._budgets.sent_data(1)
+        self._frames_sent += 1
         self.send_window -= size
         stream.can_send = False
         return stream
@@ -182,7 +186,7 @@ class SendingSide:
                 out += HEAD.pack(size << 8, END_STREAM if end else 0, stream.id)
             out += data
             self._frame_end = len(out)
-            self._budgets.sent_data(1)
+            self._frames_sent += 1
         else:
             view = memoryview(data)
             for start in range(0, size, largest):
@@ -190,7 +194,7 @@ class SendingSide:
                 is_last = start + largest >= size
                 out += HEAD.pack(len(piece) << 8, END_STREAM if end and is_last else 0, stream.id)
                 out += piece
-            self._budgets.sent_data(-(-size // largest))
+            self._frames_sent += -(-size // largest)
         if end:
             self._end_sending(stream)
 
@@ -218,7 +222,7 @@ class SendingSide:
             self._send_block(number, first, 0)
             self._out += pack(size << 8, 0, number) + data
             self._send_block(number, last, END_STREAM)
-        self._budgets.sent_data(1)
+        self._frames_sent += 1
         self._end_sending(stream)
         return True
 
