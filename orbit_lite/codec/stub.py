@@ -64,11 +64,3 @@ class ServiceStub(betterproto.ServiceStub):
 
     def _stream_stream(self, *args: Any, **options: Any) -> AsyncGenerator[Any, None]:
         return cast(AsyncGenerator[Any, None], super()._stream_stream(*args, **options))
-
-    @staticmethod
-    async def _send_messages(stream: Any, messages: Any) -> None:
-        send_all = getattr(stream, "send_all", None)
-        if send_all is None:
-            await betterproto.ServiceStub._send_messages(stream, messages)
-        else:
-            await send_all(messages)
