@@ -1,7 +1,8 @@
 """The base of generated service stubs: betterproto's, which lets a channel make a whole unary call in one step.
 
 A channel that has `unary_unary(path, request, reply_type, *, timeout, deadline, metadata)` is asked for the reply
-directly; any other, such as grpclib's, is used as betterproto does it.
+directly, and a call that has `send_all(messages)` iterates a request stream itself; any other, such as grpclib's, is
+used as betterproto does it.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ class SendingSide:
         "_encoder",
         "_frame_at",
         "_frame_end",
+        "_frames_sent",
         "_goaway_sent",
         "_highest_inbound",
         "_is_blocked",
@@ -81,6 +82,7 @@ class SendingSide:
         self._out = bytearray()
         self._joinable = 0  # the stream of which `_out` ends with a DATA frame that may grow …
         self._frame_at = self._frame_end = 0  # … and where that begins and ends
+        self._frames_sent = 0  # of DATA, or parts of one, which the budgets have not been told of
         self._start()
 
     def _start(self) -> None:
@@ -115,6 +117,9 @@ class SendingSide:
         """What is to be sent now; the caller's to keep."""
         out, self._out = self._out, bytearray()
         self._answers = self._joinable = 0
+        if self._frames_sent:
+            self._budgets.sent_data(self._frames_sent)
+            self._frames_sent = 0
         return out
 
     # ---------------------------------------------------------------- sending
@@ -167,7 +172,7 @@ class SendingSide:
         else:
             head = HEAD.pack(len(block) << 8 | wire.HEADERS, END_HEADERS, stream.id)
             self._out += b"".join((head, block, HEAD.pack(size << 8, END_STREAM, stream.id), data))
-        self._budgets.sent_data(1)
+        self._frames_sent += 1
         self.send_window -= size
         stream.can_send = False
         return stream
@@ -210,7 +215,7 @@ class SendingSide:
                 out += HEAD.pack(size << 8, END_STREAM if end else 0, stream.id)
             out += data
             self._frame_end = len(out)
-            self._budgets.sent_data(1)
+            self._frames_sent += 1
         else:
             view = memoryview(data)
             for start in range(0, size, largest):
@@ -218,7 +223,7 @@ class SendingSide:
                 is_last = start + largest >= size
                 out += HEAD.pack(len(piece) << 8, END_STREAM if end and is_last else 0, stream.id)
                 out += piece
-            self._budgets.sent_data(-(-size // largest))
+            self._frames_sent += -(-size // largest)
         if end:
             self._end_sending(stream)
 
@@ -246,7 +251,7 @@ class SendingSide:
             self._send_block(number, first, 0)
             self._out += pack(size << 8, 0, number) + data
             self._send_block(number, last, END_STREAM)
-        self._budgets.sent_data(1)
+        self._frames_sent += 1
         self._end_sending(stream)
         return True
 

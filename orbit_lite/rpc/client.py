@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Generic, Protocol, TypeVar, cast
 
 from orbit_lite.errors import ConnectError, ConnectionLost, Executed, InternalError, OrbitError, Status
 from orbit_lite.rpc.call import Outcome, encoding_of, read_outcome, read_response
@@ -21,7 +22,7 @@ from orbit_lite.rpc.compression import IDENTITY
 from orbit_lite.rpc.context import Peer
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.errors import Cancelled, DeadlineExceeded, Internal, rpc_error
-from orbit_lite.rpc.framing import MessageReader, frame_message
+from orbit_lite.rpc.framing import MessageReader, frame_message, framer
 from orbit_lite.rpc.interceptors import Interceptor
 from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike, as_metadata
 from orbit_lite.rpc.method import Method, decoder, encoder
@@ -70,23 +71,9 @@ def undecodable(error: OrbitError) -> Internal:
     return Internal(f"the reply cannot be decoded: {error.message}", executed=Executed.YES)
 
 
-class _Translation:
-    """See ClientCall._translated. A class, since a generator costs three times as much, for each message."""
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: ClientCall[Any, Any]) -> None:
-        self._call = call
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OrbitError | StreamReset | ConnectionEnded):
-            call = self._call
-            call._fail(error)  # a part of the call
-            if error is not call._failure:
-                call._raise_if_failed()
+async def _each(messages: Iterable[Q]) -> AsyncIterator[Q]:
+    for message in messages:
+        yield message
 
 
 class ClientCall(Generic[Q, R]):
@@ -109,6 +96,9 @@ class ClientCall(Generic[Q, R]):
     _failure: OrbitError | None = None
     _received = 0
     _sent = 0
+    _may_send_now = False  # the stream is open, and no task is in the middle of a message
+    _sender: asyncio.Task[object] | None = None
+    _ready: Sequence[bytes] | deque[bytes] = ()  # messages that have been found and not received
     _ended = False
     _owner: asyncio.Task[object] | None = None
     _timer: Timer | None = None
@@ -145,7 +135,24 @@ class ClientCall(Generic[Q, R]):
     def _reader(self) -> MessageReader:
         stream = self._stream
         encoding = IDENTITY if stream is None or stream.head is None else encoding_of(stream.head)
-        return MessageReader(self._caller.max_message_size, encoding)
+        reader = MessageReader(self._caller.max_message_size, encoding)
+        if self.method.server_streaming:
+            self._ready = reader.ready
+        return reader
+
+    @cached_property
+    def _decode(self) -> Callable[[bytes], R]:
+        return cast(Callable[[bytes], R], decoder(self.method.reply_type))
+
+    @cached_property
+    def _stream_now(self) -> Stream:
+        """The stream, once nothing will put another one in its place: of a call with a stream, from its opening on."""
+        return cast(Stream, self._stream)
+
+    @cached_property
+    def _framer(self) -> Callable[[object], bytes]:
+        caller = self._caller
+        return framer(encoder(self.method.request_type), caller.max_message_size, packed=caller.packed)
 
     @cached_property
     def _sending(self) -> asyncio.Lock:
@@ -164,6 +171,7 @@ class ClientCall(Generic[Q, R]):
         """
         async with self._sending:
             await self._open(end=end)
+            self._may_send_now = not self._ended
 
     async def send_message(self, message: Q, *, end: bool = False) -> None:
         """Send a message, waiting while the peer's flow control says so. end: it is the last one.
@@ -177,25 +185,39 @@ class ClientCall(Generic[Q, R]):
             self._framed = framed
             if self._send_at_once(framed):
                 return
-        self._watch_sender()
-        if end or not self._send_next(framed):
-            await self._send_in_turn(framed, end=end)
+        elif (
+            self._may_send_now
+            and not end
+            and asyncio.current_task() is self._sender
+            and self._stream_now.send_now(framed)
+        ):
+            self._sent += 1
+            return
+        await self._send_framed(framed, end=end)
 
     async def send_all(self, messages: AsyncIterable[Q] | Iterable[Q]) -> None:
-        """Send each message as it comes, then end the request stream: `send_message` for all of them, and `end`."""
+        """Send the messages of a request stream, each when the iterable gives it, and `end`. Raises as `send_message`.
+
+        The same as a loop over `send_message`, in less time.
+        """
         self._watch_sender()
-        if isinstance(messages, AsyncIterable):
-            async for message in messages:
-                framed = self._frame(message)
-                if not self._send_next(framed):
-                    await self._send_in_turn(framed, end=False)
-        else:
-            for message in messages:
-                await self.send_message(message)
+        frame = self._framer
+        async for message in messages if isinstance(messages, AsyncIterable) else _each(messages):
+            try:
+                framed = frame(message)
+            except OrbitError as error:
+                raise self._unsent(error) from None
+            if self._may_send_now and self._stream_now.send_now(framed):
+                self._sent += 1
+            else:
+                await self._send_framed(framed)
         await self.end()
 
-    async def _send_in_turn(self, framed: bytes, *, end: bool) -> None:
+    async def _send_framed(self, framed: bytes, *, end: bool = False) -> None:
+        """Send a message whatever it has to wait for."""
+        self._watch_sender()
         async with self._sending:
+            self._may_send_now = False  # or another's message would get into the middle of this one
             if self._ended:
                 raise InternalError("message sent after the end of the request", method=self.method.path)
             if self._sent and not self.method.client_streaming:
@@ -205,6 +227,7 @@ class ClientCall(Generic[Q, R]):
             self._sent += 1
             self._ended = last
             await self._send(framed, end=last)
+            self._may_send_now = not last
 
     def _send_at_once(self, framed: bytes) -> bool:
         """Send a whole unary request, if it is the first thing to be sent and nothing makes it wait."""
@@ -223,25 +246,11 @@ class ClientCall(Generic[Q, R]):
         self.peer = stream.peer
         return True
 
-    def _send_next(self, framed: bytes) -> bool:
-        """Send a further message of a request stream, if nothing makes it wait and nothing about it is unusual."""
-        stream = self._stream
-        if stream is None or self._ended or self._failure is not None or not self.method.client_streaming:
-            return False
-        if self._sending.locked() or stream.is_turn_over():
-            return False
-        try:
-            if not stream.send_at_once(framed):
-                return False
-        except (StreamReset, ConnectionEnded):
-            return False
-        self._sent += 1
-        return True
-
     async def end(self) -> None:
         """No message follows. Nothing happens when that has been said."""
         self._watch_sender()
         async with self._sending:
+            self._may_send_now = False
             if not self._ended:
                 if self._sent == 0 and not self.method.client_streaming:
                     raise InternalError("unary request without a message", method=self.method.path)
@@ -250,19 +259,20 @@ class ClientCall(Generic[Q, R]):
                     self._ended = True
                     await self._send(b"", end=True)
 
-    @cached_property
-    def _framing(self) -> tuple[Callable[[object], bytes], int, bool]:
-        """How messages become bytes: their encoder, the size limit, whether they are compressed."""
-        return encoder(self.method.request_type), self._caller.max_message_size, self._caller.packed
-
     def _frame(self, message: Q) -> bytes:
-        encode, max_size, packed = self._framing
         try:
-            return frame_message(encode(message), max_size, packed=packed)
+            if not self.method.is_unary:
+                return self._framer(message)
+            data, caller = self.method.encode_request(message), self._caller
+            return frame_message(data, caller.max_message_size, packed=caller.packed)
         except OrbitError as error:
-            if self._sent:  # this message was not sent, but others were
-                error.executed = Executed.MAYBE
-            raise error.at(peer=self._caller.peer_name, method=self.method.path) from None
+            raise self._unsent(error) from None
+
+    def _unsent(self, error: OrbitError) -> OrbitError:
+        """The error of a message that was not sent, though others may have been."""
+        if self._sent:
+            error.executed = Executed.MAYBE
+        return error.at(peer=self._caller.peer_name, method=self.method.path)
 
     async def _open(self, *, end: bool = False) -> None:
         self._raise_if_failed()
@@ -342,6 +352,8 @@ class ClientCall(Generic[Q, R]):
 
         A unary reply that is missing or doubled is an Internal error.
         """
+        if self._ready and self._stream_now.turns > 0:
+            return self._take_ready()
         if self.method.is_unary and self._received == 0:
             while (stream := self._stream) is not None and not stream.receive_ended and self._failure is None:
                 self._start_timer()
@@ -371,6 +383,16 @@ class ClientCall(Generic[Q, R]):
             if self._received > 1 and not self.method.server_streaming:
                 raise Internal("the server sent more than one reply")
             return self._read(message)
+
+    def _take_ready(self) -> R:
+        """A message that waits to be received, without a look at the call: it came before whatever has happened."""
+        self._stream_now.turns -= 1
+        message = self._reader.ready.popleft()
+        try:
+            return self._decode(message)
+        except OrbitError:
+            with self._translated():  # again, since this is rare
+                return self._read(message)
 
     async def _send_again(self, stream: Stream, error: Exception) -> bool:
         """Send a unary request that the peer surely did not look at again, on another connection if there is one.
@@ -442,18 +464,8 @@ class ClientCall(Generic[Q, R]):
         return self
 
     async def __anext__(self) -> R:
-        if self.initial_metadata is not None and self._failure is None and self.method.server_streaming:
-            # Most messages are here before they are asked for: no coroutines for these.
-            stream, reader = self._stream, self._reader
-            if stream is not None and stream.is_turn_over():
-                await stream.share()
-            try:
-                if (ready := reader.next()) is not None:
-                    self._received += 1
-                    return self._read(await unpack(ready, self._caller.max_message_size) if reader.is_packed else ready)
-            except OrbitError as error:
-                self._fail(error)
-                raise
+        if self._ready and self._stream_now.turns > 0:
+            return self._take_ready()
         message = await self.recv_message()
         if message is None:
             raise StopAsyncIteration
@@ -564,6 +576,8 @@ class ClientCall(Generic[Q, R]):
 
     def _end_with(self, failure: OrbitError) -> None:
         self._failure = failure
+        self._ready = ()
+        self._may_send_now = False
         if self._stream is not None:
             self._stream.reset(ErrorCode.CANCEL, failure)
 
@@ -573,9 +587,16 @@ class ClientCall(Generic[Q, R]):
         if self._failure is not None:
             raise self._failure
 
-    def _translated(self) -> _Translation:
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
         """Foreign exceptions leave the block as the call's error; a broken response ends the call."""
-        return _Translation(self)
+        try:
+            yield
+        except (OrbitError, StreamReset, ConnectionEnded) as error:
+            self._fail(error)
+            if error is self._failure:
+                raise
+            self._raise_if_failed()
 
     def _fail(self, error: Exception) -> None:
         if self._failure is None:
@@ -606,7 +627,7 @@ class ClientCall(Generic[Q, R]):
         betterproto's `_stream_stream` iterates the requests in a task of its own and looks at neither its result nor
         its end.
         """
-        task = asyncio.current_task()
+        task = self._sender = asyncio.current_task()
         if task is not None and task is not self._owner and task not in self._senders:
             self._senders.add(task)
             task.add_done_callback(self._sender_done)

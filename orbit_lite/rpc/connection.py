@@ -32,7 +32,7 @@ from orbit_lite.http2.streams import Stream as Http2Stream
 from orbit_lite.rpc.context import Peer
 from orbit_lite.rpc.keepalive import KeepAlive
 from orbit_lite.rpc.metadata import Headers
-from orbit_lite.rpc.stream import CALL, ConnectionEnded, Stream
+from orbit_lite.rpc.stream import CALL, MESSAGE, ConnectionEnded, Stream
 from orbit_lite.rpc.timers import Expiry
 from orbit_lite.rpc.waiting import Backlog, Places, Watchers
 from orbit_lite.rpc.wakeup import Wakeup, fire_all
@@ -48,6 +48,10 @@ TOO_MANY_PINGS = b"too_many_pings"
 RETIREMENT = 0.5
 #: What was collected is sent when the weights of its parts reach this.
 BATCH = 32
+#: The same for the first messages that a stream sends without waiting in a turn, doubled for the next ones up to BATCH;
+#: and the bytes of output at which it is sent in any case.
+FIRST_BATCH = 8
+BATCH_BYTES = 64 * 1024
 #: Of a connection that is not made yet.
 NOBODY = Peer()
 #: Bytes that are read at once.
@@ -86,6 +90,7 @@ class Connection(asyncio.BufferedProtocol):
     __slots__ = (
         "_accept",
         "_backlog",
+        "_batch",
         "_buffer",
         "_expiry",
         "_has_flushed",
@@ -97,6 +102,7 @@ class Connection(asyncio.BufferedProtocol):
         "_on_start",
         "_places",
         "_reading",
+        "_receiving",
         "_retirement",
         "_timer",
         "_transport",
@@ -153,7 +159,8 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self.is_paused = False
         self._buffer = _read_buffer(self.loop)
-        self._reading = False
+        self._reading = self._receiving = False
+        self._batch = FIRST_BATCH
         self._woken: list[Wakeup] = []
         self._turn: asyncio.Handle | None = None
         self._has_flushed = False
@@ -257,7 +264,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _receive(self, data: bytes | memoryview, now: float) -> None:
         """Let the protocol read, and tell the streams. What it leaves for later keeps further reads waiting."""
-        self._reading = True
+        self._reading = self._receiving = True
+        self._batch = FIRST_BATCH
         try:
             for event in self.h2.receive(data, now):
                 self._process(event)
@@ -266,7 +274,7 @@ class Connection(asyncio.BufferedProtocol):
             self._end("internal error while reading", ErrorCode.INTERNAL_ERROR)
         finally:
             self._go_on()
-            self._reading = False
+            self._reading = self._receiving = False
         if self.h2.has_output:
             self.flush()
         if self.h2.has_more:
@@ -356,8 +364,22 @@ class Connection(asyncio.BufferedProtocol):
             self._has_flushed = True
             self.flush()
 
+    def sent_message(self) -> None:
+        """A stream has put one of several messages into the output; as `sent`, but with ever larger batches.
+
+        The peer soon has something to do, and a long row of messages costs few system calls.
+        """
+        unsent = self._unsent = self._unsent + MESSAGE
+        if unsent >= self._batch or self.h2.output_size >= BATCH_BYTES:
+            self._batch = min(2 * self._batch, BATCH)
+            self.flush()
+        elif self._turn is None and not self._receiving:
+            self._turn = self.loop.call_soon(self._end_turn)
+            self._has_flushed = True
+
     def _end_turn(self) -> None:
         self._turn = None
+        self._batch = FIRST_BATCH
         self.flush()
 
     def room(self, stream: Http2Stream) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import cached_property
 from typing import Any, Generic, TypeVar, cast
 
@@ -19,7 +20,7 @@ from orbit_lite.rpc.call import OK_REPLY, OK_TRAILERS, RESPONSE_HEAD, RequestHea
 from orbit_lite.rpc.context import CallContext, Peer
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.errors import Cancelled, Internal, StatusReply
-from orbit_lite.rpc.framing import MessageReader, frame_message
+from orbit_lite.rpc.framing import MessageReader, frame_message, framer
 from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike
 from orbit_lite.rpc.method import Method, decoder, encoder
 from orbit_lite.rpc.status import ErrorCode
@@ -32,6 +33,10 @@ Q = TypeVar("Q")
 R = TypeVar("R")
 
 _BROKEN = (StreamReset, ConnectionEnded)
+
+
+def _undecodable(error: OrbitError) -> Internal:
+    return Internal(f"the request cannot be decoded: {error.message}")
 
 
 class ServerCall(Generic[Q, R]):
@@ -51,6 +56,8 @@ class ServerCall(Generic[Q, R]):
     _reply: bytes | None = None
     _received = 0
     _sent = 0
+    _may_send_now = False  # the stream is open, and no task is in the middle of a message
+    _ready: Sequence[bytes] | deque[bytes] = ()  # messages that have been found and not received
 
     def __init__(
         self, stream: Stream, method: Method, head: RequestHead, max_message_size: int, *, packed: bool = False
@@ -74,7 +81,20 @@ class ServerCall(Generic[Q, R]):
 
     @cached_property
     def _reader(self) -> MessageReader:
-        return MessageReader(self._max_size, self._head.encoding)
+        reader = MessageReader(self._max_size, self._head.encoding)
+        if self.method.client_streaming:
+            self._ready = reader.ready
+        return reader
+
+    # What a stream's messages go through; a unary call does not gain by keeping it.
+
+    @cached_property
+    def _decode(self) -> Callable[[bytes], Q]:
+        return cast(Callable[[bytes], Q], decoder(self.method.request_type))
+
+    @cached_property
+    def _frame(self) -> Callable[[object], bytes]:
+        return framer(encoder(self.method.reply_type), self._max_size, packed=self._packed)
 
     @cached_property
     def _sending(self) -> asyncio.Lock:
@@ -111,6 +131,8 @@ class ServerCall(Generic[Q, R]):
         cut off or cannot be decoded, ResourceExhausted over the size limit: errors that may leave the handler, since
         they are what the caller is to be told.
         """
+        if self._ready and self._stream.turns > 0:
+            return self._take_ready()
         if (whole := self._take_whole()) is not None:
             return self._read(whole)
         message = await self._next()
@@ -126,6 +148,14 @@ class ServerCall(Generic[Q, R]):
         self._received += 1
         return self._read(message)
 
+    def _take_ready(self) -> Q:
+        """A message of a stream that has been found already."""
+        self._stream.turns -= 1
+        try:
+            return self._decode(self._reader.ready.popleft())
+        except OrbitError as error:
+            raise _undecodable(error) from error
+
     def _take_whole(self) -> bytes | None:
         """The request of a unary call, if all of it is here and was not taken yet."""
         if self.method.client_streaming or self._received:
@@ -139,7 +169,7 @@ class ServerCall(Generic[Q, R]):
         try:
             return cast(Q, decoder(self.method.request_type)(message))
         except OrbitError as error:
-            raise Internal(f"the request cannot be decoded: {error.message}") from error
+            raise _undecodable(error) from error
 
     async def _next(self) -> bytes | None:
         await self._stream.share()
@@ -158,13 +188,8 @@ class ServerCall(Generic[Q, R]):
         return self
 
     async def __anext__(self) -> Q:
-        if self.method.client_streaming:  # most messages are here before they are asked for: no coroutines for these
-            stream, reader = self._stream, self._reader
-            if stream.is_turn_over():
-                await stream.share()
-            if (ready := reader.next()) is not None:
-                self._received += 1
-                return self._read(await unpack(ready, self._max_size) if reader.is_packed else ready)
+        if self._ready and self._stream.turns > 0:
+            return self._take_ready()
         message = await self.recv_message()
         if message is None:
             raise StopAsyncIteration
@@ -186,23 +211,19 @@ class ServerCall(Generic[Q, R]):
         Raises ResourceExhausted over the size limit and SerializationError for what cannot be encoded; nothing of the
         message is sent then.
         """
-        stream = self._stream
-        if self._head_sent and self.method.server_streaming and stream.has_room and not self._sending.locked():
+        if self._may_send_now:
             framed = self._frame(message)
-            try:
-                if not stream.is_turn_over() and stream.send_at_once(framed):
-                    self._sent += 1
-                    return
-            except _BROKEN as error:
-                raise self._over() from error
-        else:
-            if stream.is_congested:
-                await stream.wait_until_clear()
-            if not (self.method.server_streaming or self._head_sent or self._sent or self.is_over):
-                self._hold(message)
+            if self._stream.send_now(framed):
+                self._sent += 1
                 return
-            framed = self._frame(message)
+        if self._stream.is_congested:
+            await self._stream.wait_until_clear()
+        if not (self.method.server_streaming or self._head_sent or self._sent or self.is_over):
+            self._hold(message)
+            return
+        framed = self._frame(message)
         async with self._sending:
+            self._may_send_now = False  # or another's message would get into the middle of this one
             if self._sent and not self.method.server_streaming:
                 raise Internal("second reply to a unary call")
             if not self._head_sent:
@@ -213,13 +234,12 @@ class ServerCall(Generic[Q, R]):
                 await self._stream.send_data(framed)
             except _BROKEN as error:
                 raise self._over() from error
-
-    def _frame(self, message: R) -> bytes:
-        return frame_message(encoder(self.method.reply_type)(message), self._max_size, packed=self._packed)
+            self._may_send_now = self.method.server_streaming
 
     def _hold(self, message: R) -> None:
         """Keep a unary reply: the caller can do nothing with it before it has the status, so both leave together."""
-        self._reply = self._frame(message)
+        data = encoder(self.method.reply_type)(message)
+        self._reply = frame_message(data, self._max_size, packed=self._packed)
         self._sent = 1
 
     async def send_trailing_metadata(

@@ -30,7 +30,7 @@ __all__ = ["ConnectionEnded", "Stream", "StreamReset", "unpack"]
 #: Bytes that one stream hands to the transport, and messages that it sends or receives without having to wait, before
 #: others get a turn.
 SLICE = 256 * 1024
-BURST = 32
+BURST = 48
 #: What a call's messages and a stream's message weigh among what a connection collects before it is sent.
 CALL, MESSAGE = 4, 1
 #: DATA smaller than the first number is added to what waits already, if that is smaller than the second. A piece costs
@@ -83,7 +83,6 @@ class Stream:
 
     __slots__ = (
         "_aborted",
-        "_burst",
         "_connection",
         "_data",
         "_has_body",
@@ -96,6 +95,7 @@ class Stream:
         "on_failure",
         "receive_ended",
         "tail",
+        "turns",
     )
 
     def __init__(self, connection: Connection, h2: Http2Stream) -> None:
@@ -104,7 +104,6 @@ class Stream:
         self._waiters: list[Wakeup] = []
         self._has_body = False
         self._send_ended = False
-        self._burst = 0
         self._aborted = False
         self.h2 = h2
         h2.owner = self
@@ -115,6 +114,8 @@ class Stream:
         #: When `expire` is called, see `expire_at`.
         self.expires: float | None = None
         self.failure: Exception | None = None
+        #: Messages that may still be sent and received without waiting, see `share`.
+        self.turns = BURST
         #: Called once when the stream fails, for an owner that does not wait on the stream itself.
         self.on_failure: Callable[[], None] | None = None
 
@@ -231,12 +232,22 @@ class Stream:
         return (await self.wait_head()).fields
 
     async def read(self) -> bytes:
-        """The next piece of DATA, b"" at the end. Its room is given back to the peer by this."""
-        while not self._data:
+        """All DATA that is there, as far as it is not too much for a turn; b"" at the end. Gives its room back."""
+        waiting = self._data
+        while not waiting:
             if self.receive_ended and not self._aborted:
                 return b""
             await self.wait()
-        data, size = self._data.pop(0)
+        data, size = waiting[0]
+        if len(waiting) == 1:
+            waiting.clear()
+        else:
+            count, bytes_ = 1, len(data)
+            while count < len(waiting) and (bytes_ := bytes_ + len(waiting[count][0])) <= SLICE:
+                count += 1
+            data = b"".join([piece for piece, _ in waiting[:count]])
+            size = sum([size for _, size in waiting[:count]])
+            del waiting[:count]
         self._connection.give_back(self.h2, size)
         return data
 
@@ -255,15 +266,14 @@ class Stream:
                 self._connection.give_back(self.h2, size)
         return message
 
-    def is_turn_over(self) -> bool:
-        """To be asked for each message: if so, `share` before the next one."""
-        self._burst += 1
-        return self._burst >= BURST
-
     async def share(self) -> None:
-        """To be called for each message: a loop over messages that are all there must not keep everybody waiting."""
-        if self.is_turn_over():
-            self._burst = 0
+        """To be called for each message: a loop over messages that are all there must not keep everybody waiting.
+
+        Instead, `turns` may be counted down while it is above 0.
+        """
+        self.turns -= 1
+        if self.turns <= 0:
+            self.turns = BURST
             await asyncio.sleep(0)
 
     def send_headers(self, headers: Headers, *, end: bool = False) -> None:
@@ -284,23 +294,28 @@ class Stream:
         connection.sent()
         return True
 
-    @property
-    def has_room(self) -> bool:
-        """Whether a small message could be sent without waiting."""
-        connection = self._connection
-        return self.h2.send_window > 0 and connection.h2.send_window > 0 and not connection.is_paused
+    def send_now(self, data: bytes) -> bool:
+        """Send a small message, if nothing makes it wait and others had their turn; False: nothing was sent.
 
-    def send_at_once(self, data: bytes, *, end: bool = False) -> bool:
-        """Send bytes as DATA, if nothing makes them wait; False: nothing was sent. Raises what ended the stream."""
+        Whoever gets False uses `share` and `send_data`, which raise what is wrong.
+        """
         h2, connection = self.h2, self._connection
-        if self.failure is not None or self._send_ended or self.receive_ended or not h2.can_send:
-            self._raise_if_closed()
         size, engine = len(data), connection.h2
-        if size and (size > SLICE or connection.is_paused or size > h2.send_window or size > engine.send_window):
+        if (
+            self.turns <= 0
+            or self._send_ended
+            or connection.is_paused
+            or self.failure is not None
+            or (self.receive_ended and connection.settings.client)
+            or size > h2.send_window
+            or size > engine.send_window
+            or size > SLICE
+            or not h2.can_send
+        ):
             return False
-        self._send_ended = end
-        engine.send_data(h2, data, end=end)
-        connection.sent(MESSAGE)
+        self.turns -= 1
+        engine.send_data(h2, data)
+        connection.sent_message()
         return True
 
     async def send_data(self, data: bytes, *, end: bool = False) -> None:
@@ -309,9 +324,14 @@ class Stream:
         One caller at a time. When it is cancelled between two frames the rest cannot be made up for: the stream is
         reset. Raises what ended the stream.
         """
-        if self.send_at_once(data, end=end):
+        connection, h2 = self._connection, self.h2
+        self._raise_if_closed()
+        size = len(data)
+        if size <= SLICE and (not size or connection.room(h2) >= size):
+            self._send_ended = end
+            connection.h2.send_data(h2, data, end=end)
+            connection.sent(MESSAGE)
             return
-        connection, h2, size = self._connection, self.h2, len(data)
         view = memoryview(data)
         sent = since_turn = 0
         connection.hold(size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from h2 import config as h2_config
 from h2 import connection as h2_connection
 from h2 import events as h2_events
@@ -9,6 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orbit_lite.http2 import Connection, Fields, Http2Config
+
+if TYPE_CHECKING:
+    from tests.http2.conftest import Wire
 
 REQUEST: Fields = ((":method", "POST"), (":scheme", "http"), (":path", "/s/M"), (":authority", "host"))
 DATA, END_STREAM = 0, 1
@@ -119,3 +124,13 @@ def test_the_peer_gets_the_same_bytes_however_they_are_sent(steps: list[tuple[st
     assert {stream.id: sender.received(stream.id) for stream in streams} == sent
     ended = {event.stream_id for event in sender.events if isinstance(event, h2_events.StreamEnded)}
     assert ended == set(sent)
+
+
+def test_joined_messages_allow_the_peer_as_many_updates_as_single_ones(client: Wire) -> None:
+    """A peer may answer every message by a WINDOW_UPDATE for stream and connection, whatever frames they came in."""
+    stream = client.open(end=False)
+    for _ in range(3000):
+        client.connection.send_data(stream, b"x")
+    assert len(client.take()) == 1
+    client.give(*[client.window(stream.id, 1) + client.window(0, 1) for _ in range(3000)])
+    assert not client.connection.has_failed

@@ -16,6 +16,7 @@ from hyperframe.frame import DataFrame, HeadersFrame, RstStreamFrame
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orbit_lite import codec
 from orbit_lite.errors import ConnectionLost, Executed, InternalError, NetworkError, SerializationError
 from orbit_lite.rpc import (
     Cancelled,
@@ -32,6 +33,7 @@ from orbit_lite.rpc import (
     UnknownError,
 )
 from orbit_lite.rpc.client import RESENDS
+from orbit_lite.rpc.stream import BURST
 
 if TYPE_CHECKING:
     from tests.rpc.conftest import RawPeer, Served
@@ -443,6 +445,146 @@ async def test_both_directions_may_run_in_different_tasks(serve: Serve) -> None:
         await sending
     assert sorted(received) == sorted(f"{name}{number}" for name in "ab" for number in range(20))
     assert [text for text in received if text[0] == "a"] == [f"a{number}" for number in range(20)]
+
+
+async def test_small_messages_of_one_task_stay_out_of_another_tasks_large_ones(serve: Serve) -> None:
+    async def handler(stream: Any) -> None:
+        async for message in stream:
+            await stream.send_message(StringValue(f"{len(set(message.value))} {len(message.value)}"))
+
+    served = await serve(handler, Cardinality.STREAM_STREAM)
+    async with served.call() as call:
+
+        async def send_large() -> None:
+            for letter in "abc":
+                await call.send_message(StringValue(letter * 2_000_000))  # more than a turn's share and the window
+
+        async def small() -> AsyncIterator[StringValue]:
+            while not large.done():
+                yield StringValue("s")
+                await asyncio.sleep(0)
+
+        large = asyncio.create_task(send_large())
+        small_ones = asyncio.create_task(call.send_all(small()))
+        received = [message.value async for message in call]
+        await asyncio.gather(large, small_ones)
+    assert [size for size in received if size != "1 1"] == ["1 2000000"] * 3
+
+
+async def chat(stream: Any) -> None:
+    """Answers each message, and all of them at the end."""
+    received = [message async for message in stream]
+    for message in received:
+        await stream.send_message(message)
+
+
+async def test_messages_that_are_there_are_received_without_a_wait(serve: Serve) -> None:
+    served = await serve(chat, Cardinality.STREAM_STREAM)
+    async with served.call() as call:
+        await call.send_all(StringValue(str(number)) for number in range(20))
+        assert await call.recv_message() == StringValue("0")
+        for number in range(1, 20):
+            with pytest.raises(StopIteration) as caught:
+                call.recv_message().send(None)  # ends in its first step
+            assert caught.value.value == StringValue(str(number))
+        assert await call.recv_message() is None
+
+
+async def test_a_loop_over_messages_that_are_there_lets_others_run(serve: Serve) -> None:
+    served = await serve(chat, Cardinality.STREAM_STREAM)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with served.call() as call:
+        await call.send_all(StringValue("x") for _ in range(BURST * 6))
+        await call.recv_message()
+        counting = asyncio.create_task(count())
+        for _ in range(BURST * 5):
+            await call.recv_message()
+        counting.cancel()
+        assert turns >= 5
+        await call.cancel()
+
+
+async def test_after_a_cancel_not_even_messages_that_are_there_are_received(serve: Serve) -> None:
+    served = await serve(chat, Cardinality.STREAM_STREAM)
+    async with served.call() as call:
+        await call.send_all(StringValue("x") for _ in range(5))
+        await call.recv_message()
+        await call.cancel()
+        for _ in range(2):
+            with pytest.raises(Cancelled):
+                await call.recv_message()
+
+
+async def test_messages_before_an_error_status_are_received_before_it(serve: Serve) -> None:
+    async def handler(stream: Any) -> None:
+        await chat(stream)
+        raise NotFound("no more")
+
+    served = await serve(handler, Cardinality.STREAM_STREAM)
+    async with served.call() as call:
+        await call.send_all(StringValue(str(number)) for number in range(5))
+        assert [(await call.recv_message()).value for _ in range(5)] == list("01234")
+        with pytest.raises(NotFound, match="no more"):
+            await call.recv_message()
+
+
+async def test_a_message_that_cannot_be_read_ends_the_call_after_those_before_it(raw_server: RawServer) -> None:
+    good, bad = b"\0\0\0\0\3\n\1x", b"\0\0\0\0\3\n\1\xff"
+    channel = await raw_server(answer(HEAD, good + good + bad + good))
+    async with call_of(channel, Cardinality.STREAM_STREAM) as call:
+        await call.send_message(StringValue("q"), end=True)
+        assert [(await call.recv_message()).value for _ in range(2)] == ["x", "x"]
+        for _ in range(2):
+            with pytest.raises(Internal, match="cannot be decoded"):
+                await call.recv_message()
+
+
+@pytest.mark.parametrize("kind", ["a list", "an async generator"])
+async def test_send_all_sends_what_any_iterable_gives_and_ends(serve: Serve, kind: str) -> None:
+    async def generated() -> AsyncIterator[StringValue]:
+        for text in texts:
+            yield StringValue(text)
+
+    served = await serve(chat, Cardinality.STREAM_STREAM)
+    texts = [str(number) for number in range(BURST * 3)]
+    async with served.call() as call:
+        await call.send_all([StringValue(text) for text in texts] if kind == "a list" else generated())
+        assert [message.value async for message in call] == texts
+        with pytest.raises(InternalError, match="after the end"):
+            await call.send_all([StringValue("more")])
+
+
+async def test_what_send_all_cannot_send_is_raised_where_it_was_given(serve: Serve) -> None:
+    served = await serve(chat, Cardinality.STREAM_STREAM)
+    async with served.call() as call:
+        with pytest.raises(SerializationError, match="must be StringValue") as caught:
+            await call.send_all([StringValue("one"), "text", StringValue("never")])
+        assert caught.value.executed is Executed.MAYBE
+        await call.end()
+        assert [message.value async for message in call] == ["one"]
+
+
+async def test_our_stubs_tell_a_call_of_an_iterator_that_fails_before_its_first_message(serve: Serve) -> None:
+    """betterproto's own would leave the call to its deadline."""
+
+    class Stub(codec.ServiceStub):
+        def call(self, requests: AsyncIterator[StringValue]) -> AsyncGenerator[StringValue, None]:
+            return self._stream_stream(PATH, requests, StringValue, StringValue)
+
+    async def requests() -> AsyncIterator[StringValue]:
+        for number in (0,):
+            yield StringValue(str(1 // number))
+
+    served = await serve(chat, Cardinality.STREAM_STREAM)
+    with pytest.raises(Cancelled, match="ZeroDivisionError"):
+        await anext(Stub(served.channel).call(requests()))
 
 
 async def test_what_cannot_be_sent_fails_alone_and_the_call_goes_on(serve: Serve) -> None:

@@ -32,6 +32,31 @@ def test_messages_come_out_whole_however_the_bytes_are_cut(messages: list[bytes]
     assert received == messages
 
 
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=40), st.binary(max_size=4))
+def test_all_plain_messages_of_a_piece_are_ready_at_once(messages: list[bytes], rest: bytes) -> None:
+    reader = MessageReader(LIMIT)
+    reader.feed(b"".join(frame_message(message, LIMIT) for message in messages) + rest)
+    assert list(reader.ready) == messages
+
+
+@pytest.mark.parametrize("broken", [b"\1\0\0\0\0", b"\2\0\0\0\0", b"\0\xff\xff\xff\xff"])
+def test_messages_before_a_broken_one_are_given_before_its_error(broken: bytes) -> None:
+    reader = MessageReader(LIMIT)
+    reader.feed(frame_message(b"first", LIMIT) + frame_message(b"second", LIMIT) + broken + b"whatever")
+    assert [reader.next(), reader.next()] == [b"first", b"second"]
+    with pytest.raises((Internal, ResourceExhausted)):
+        reader.next()
+
+
+def test_packed_and_plain_messages_keep_their_order() -> None:
+    plain, packed = frame_message(b"plain", LIMIT), frame_message(b"a" * 500, LIMIT, packed=True)
+    reader, flags = MessageReader(LIMIT, "gzip"), []
+    reader.feed(plain + packed + plain + plain + packed)
+    while reader.next() is not None:
+        flags.append(reader.is_packed)
+    assert flags == [False, True, False, False, True]
+
+
 def test_nothing_comes_out_before_its_last_byte() -> None:
     stream = frame_message(b"hello", LIMIT)
     reader = MessageReader(LIMIT)

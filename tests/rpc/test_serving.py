@@ -15,6 +15,7 @@ from grpclib.const import Status as GrpclibStatus
 
 from orbit_lite.errors import SerializationError, Status
 from orbit_lite.rpc import Aborted, Cancelled, Internal, MetadataError, OutOfRange, RpcError, StatusDetail
+from orbit_lite.rpc.stream import BURST
 
 if TYPE_CHECKING:
     from tests.rpc.conftest import Served
@@ -240,3 +241,67 @@ async def test_a_call_is_forgotten_though_what_it_called_has_left_timers_and_a_c
     await asyncio.sleep(0)
     gc.collect()
     assert [call() for call in seen] == [None]
+
+
+async def test_small_replies_of_one_task_stay_out_of_another_tasks_large_ones(serve: Serve) -> None:
+    async def handler(stream: Any) -> None:
+        async def send_large() -> None:
+            for letter in "abc":
+                await stream.send_message(StringValue(letter * 2_000_000))  # more than a turn's share and the window
+
+        large = asyncio.create_task(send_large())
+        while not large.done():
+            await stream.send_message(StringValue("s"))
+            await asyncio.sleep(0)
+        await large
+
+    served = await serve(handler, Cardinality.UNARY_STREAM)
+    async with served.call() as call:
+        await call.send_message(StringValue("q"))
+        received = [(len(set(message.value)), len(message.value)) async for message in call]
+    assert [size for size in received if size != (1, 1)] == [(1, 2_000_000)] * 3
+
+
+async def test_a_slow_reader_stops_a_handler_that_sends_small_messages(serve: Serve) -> None:
+    """What is made and not taken stays within the windows and the sockets' buffers, however small its pieces are."""
+    made = 0
+
+    async def handler(stream: Any) -> None:
+        nonlocal made
+        for _ in range(200_000):
+            await stream.send_message(StringValue("x" * 80))
+            made += 1
+
+    served = await serve(handler, Cardinality.UNARY_STREAM)
+    async with served.call() as call:
+        await call.send_message(StringValue("q"))
+        await call.recv_message()
+        before = -1
+        while made != before:
+            before = made
+            for _ in range(2000):
+                await asyncio.sleep(0)
+        assert 10_000 < made < 50_000
+        await call.cancel()
+
+
+async def test_a_handler_loop_over_requests_that_are_there_lets_others_run(serve: Serve) -> None:
+    turns: list[int] = []
+
+    async def handler(stream: Any) -> None:
+        await stream.recv_message()
+        counting = asyncio.create_task(count())
+        for _ in range(5 * BURST):
+            await stream.recv_message()
+        counting.cancel()
+
+    async def count() -> None:
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    served = await serve(handler, Cardinality.STREAM_STREAM)
+    async with served.call() as call:
+        await call.send_all(StringValue("x") for _ in range(6 * BURST))
+        assert await call.recv_message() is None
+    assert len(turns) >= 4

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 
 from orbit_lite.rpc.metadata import Headers
 from orbit_lite.rpc.status import ErrorCode
-from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset
+from orbit_lite.rpc.stream import BURST, ConnectionEnded, Stream, StreamReset
 
 if TYPE_CHECKING:
     from tests.rpc.conftest import Pair
@@ -141,6 +142,53 @@ async def test_a_sender_waits_for_the_reader_and_then_goes_on(pair: MakePair) ->
         received += len(data)
     assert received == 3 * WINDOW
     await sending
+
+
+async def test_what_has_come_is_read_in_one_piece_if_it_is_not_too_much(pair: MakePair) -> None:
+    joined, ours, theirs = await opened(pair)
+    for size in (30_000, 30_000, 30_000, 300, 1):
+        await ours.send_data(b"x" * size)
+        joined.client.flush()
+        await joined.settle()
+    assert [len(await theirs.read()) for _ in range(2)] == [60_000, 30_301]
+    assert theirs.h2.unreturned == 90_301
+
+
+async def test_a_row_of_messages_is_sent_in_ever_larger_batches_until_the_turn_ends(pair: MakePair) -> None:
+    joined, ours, theirs = await opened(pair)
+    written = [len(joined.to_server.written)]
+    for _ in range(40):
+        assert ours.send_now(b"x" * 100)
+        if len(joined.to_server.written) > written[-1]:
+            written.append(len(joined.to_server.written))
+    await joined.settle()
+    written.append(len(joined.to_server.written))
+    batches = [(after - before) // 100 for before, after in pairwise(written)]
+    assert batches == [8, 16, 16]
+    assert await theirs.read() == b"x" * 4000
+    assert theirs.h2.owner is theirs
+
+
+async def test_large_messages_do_not_pile_up_until_the_turn_ends(pair: MakePair) -> None:
+    joined, ours, _ = await opened(pair)
+    for _ in range(BURST):
+        assert ours.send_now(b"x" * 16_000)
+        assert joined.client.h2.output_size < 64 * 1024
+
+
+async def test_nothing_is_sent_at_once_where_something_would_have_to_wait(pair: MakePair) -> None:
+    joined, ours, theirs = await opened(pair)
+    joined.client.pause_writing()
+    assert not ours.send_now(b"x")
+    joined.client.resume_writing()
+    while ours.send_now(b"x"):  # until it is the others' turn
+        pass
+    assert ours.turns == 0
+    await ours.share()
+    assert ours.send_now(b"x")
+    theirs.reset(ErrorCode.CANCEL)
+    await joined.settle()
+    assert not ours.send_now(b"x")
 
 
 async def test_messages_that_need_no_wait_still_let_others_run(pair: MakePair) -> None:
