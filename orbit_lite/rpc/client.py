@@ -171,7 +171,7 @@ class ClientCall(Generic[Q, R]):
         """
         async with self._sending:
             await self._open(end=end)
-            self._may_send_now = not self._ended
+            self._may_send_now = self.method.client_streaming and not self._ended
 
     async def send_message(self, message: Q, *, end: bool = False) -> None:
         """Send a message, waiting while the peer's flow control says so. end: it is the last one.

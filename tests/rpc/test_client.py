@@ -571,6 +571,15 @@ async def test_what_send_all_cannot_send_is_raised_where_it_was_given(serve: Ser
         assert [message.value async for message in call] == ["one"]
 
 
+async def test_send_all_sends_one_message_of_a_unary_request(serve: Serve) -> None:
+    served = await serve(chat, Cardinality.UNARY_STREAM)
+    async with served.call() as call:
+        await call.send_request()
+        with pytest.raises(InternalError, match="after the end"):
+            await call.send_all([StringValue("one"), StringValue("two")])
+        assert [message.value async for message in call] == ["one"]
+
+
 async def test_our_stubs_tell_a_call_of_an_iterator_that_fails_before_its_first_message(serve: Serve) -> None:
     """betterproto's own would leave the call to its deadline."""
 
