@@ -31,6 +31,8 @@ __all__ = ["ConnectionEnded", "Stream", "StreamReset", "unpack"]
 #: others get a turn.
 SLICE = 256 * 1024
 BURST = 48
+#: Bytes of DATA in pieces that are read as one: of small messages, since joining copies.
+READ = 64 * 1024
 #: What a call's messages and a stream's message weigh among what a connection collects before it is sent.
 CALL, MESSAGE = 4, 1
 #: DATA smaller than the first number is added to what waits already, if that is smaller than the second. A piece costs
@@ -243,7 +245,7 @@ class Stream:
             waiting.clear()
         else:
             count, bytes_ = 1, len(data)
-            while count < len(waiting) and (bytes_ := bytes_ + len(waiting[count][0])) <= SLICE:
+            while count < len(waiting) and (bytes_ := bytes_ + len(waiting[count][0])) <= READ:
                 count += 1
             data = b"".join([piece for piece, _ in waiting[:count]])
             size = sum([size for _, size in waiting[:count]])
