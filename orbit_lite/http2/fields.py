@@ -19,10 +19,10 @@ from orbit_lite.http2.hpack import (
     Fields,
     HpackFault,
     ListTooLarge,
+    Reader,
     ReadTable,
+    Writer,
     WriteTable,
-    decode,
-    encode,
 )
 
 __all__ = ["Fields", "HeaderBlock", "HeaderDecoder", "HeaderEncoder", "HeaderMemory", "Malformed"]
@@ -201,11 +201,12 @@ class HeaderMemory:
 class HeaderDecoder:
     """One connection's blocks that arrive → fields."""
 
-    __slots__ = ("_here", "_memory")
+    __slots__ = ("_here", "_memory", "_reader")
 
     def __init__(self, memory: HeaderMemory) -> None:
         self._memory = memory
         self._here = memory.heard
+        self._reader: Reader | None = None  # at the table of `_here`; made for a block that is not remembered
 
     def recall(self, data: bytes) -> HeaderBlock | None:
         """The block, if it is remembered and changes nothing."""
@@ -218,34 +219,40 @@ class HeaderDecoder:
             return block
         if (step := here.steps.get(data)) is not None:
             block, self._here = step
+            self._reader = None
             return block
         memory = self._memory
+        reader = self._reader
+        if reader is None:
+            reader = self._reader = Reader(here.table, 4 * memory.limit)
         try:
-            fields, table = decode(data, here.table, 4 * memory.limit)
+            fields = reader.decode(data)
         except ListTooLarge as error:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, str(error), b"header_list_too_large") from error
         except HpackFault as error:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"header block: {error}") from error
         size = sum(len(name) + len(value) + 32 for name, value in fields)  # RFC 9113 §6.5.2
         block = HeaderBlock(fields, is_oversized=size > memory.limit or len(fields) > memory.most)
-        self._here = memory.learn(here, data, len(data), block, table)
+        self._here = memory.learn(here, data, len(data), block, reader.table)
         return block
 
 
 class HeaderEncoder:
     """Fields → one connection's blocks to be sent."""
 
-    __slots__ = ("_here", "_memory")
+    __slots__ = ("_here", "_memory", "_writer")
 
     def __init__(self, memory: HeaderMemory) -> None:
         self._memory = memory
         self._here = memory.said
+        self._writer: Writer | None = None  # at the table of `_here`; made for fields that are not remembered
 
     def limit_table(self, size: int) -> None:
         """The peer's SETTINGS_HEADER_TABLE_SIZE; ours is never larger than 4096 bytes."""
         size = min(size, TABLE_SIZE)
         if size != self._here.table.limit:
             self._here = _Lexicon(WriteTable.limited(size), _SHARED)
+            self._writer = None
 
     def encode(self, fields: Fields) -> bytes:
         """The block for the fields, which must be text of latin-1."""
@@ -254,7 +261,11 @@ class HeaderEncoder:
             return block
         if (step := here.steps.get(fields)) is not None:
             block, self._here = step
+            self._writer = None
             return block
-        block, table = encode(fields, here.table)
-        self._here = self._memory.learn(here, fields, len(block), block, table)
+        writer = self._writer
+        if writer is None:
+            writer = self._writer = Writer(here.table)
+        block = writer.encode(fields)
+        self._here = self._memory.learn(here, fields, len(block), block, writer.table)
         return block

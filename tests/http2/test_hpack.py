@@ -1,10 +1,10 @@
-"""The examples of RFC 7541, Appendix C, and the tables' sizes that it gives; the rest is in test_fields.py."""
+"""Tables that are values, on the examples of RFC 7541, Appendix C; the rest is in test_fields.py."""
 
 from __future__ import annotations
 
 import pytest
 
-from orbit_lite.http2.hpack import Fields, HpackFault, ListTooLarge, ReadTable, WriteTable, decode, encode
+from orbit_lite.http2.hpack import Fields, HpackFault, ListTooLarge, Reader, ReadTable, Writer, WriteTable
 
 LARGEST = 1 << 16
 FIRST: Fields = ((":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "www.example.com"))
@@ -76,28 +76,60 @@ FOUND: Fields = (
     ],
 )
 def test_the_examples_of_the_rfc(limit: int, steps: list[tuple[str, Fields, int]]) -> None:
-    table = ReadTable().resized(limit)
+    """Each block read where the one before it was, and by a reader that begins with the table which that one left."""
+    going_on = Reader(ReadTable((), limit), LARGEST)
+    table = going_on.table
     for block, fields, size in steps:
-        read, table = decode(bytes.fromhex(block), table, LARGEST)
-        assert read == fields
-        assert table.size == size == sum(len(name) + len(value) + 32 for name, value in table.entries)
+        beginning = Reader(table, LARGEST)
+        assert going_on.decode(bytes.fromhex(block)) == beginning.decode(bytes.fromhex(block)) == fields
+        assert going_on.table.entries == beginning.table.entries
+        table = going_on.table
+        assert size == sum(len(name) + len(value) + 32 for name, value in table.entries)
 
 
 def test_a_number_of_several_bytes() -> None:
     """C.1.2"""
-    assert decode(b"\x3f\x9a\x0a", ReadTable(), LARGEST)[1].limit == 1337
+    reader = Reader(ReadTable(), LARGEST)
+    reader.decode(b"\x3f\x9a\x0a")
+    assert reader.table.limit == 1337
 
 
 def test_a_table_never_changes() -> None:
     table = ReadTable()
     block = b"\x40\x01a\x01b"
-    _, first = decode(block, table, LARGEST)
-    _, second = decode(block, first, LARGEST)
-    assert (table.entries, first.entries, second.entries) == ((), (("a", "b"),), (("a", "b"),) * 2)
-    assert decode(b"\xbe", first, LARGEST) == ((("a", "b"),), first)
+    reader = Reader(table, LARGEST)
+    reader.decode(block)
+    first = reader.table
+    reader.decode(block)
+    assert (table.entries, first.entries) == ((), ((b"a", b"b"),))
+    assert reader.table.entries == ((b"a", b"b"),) * 2
+    reader = Reader(first, LARGEST)
+    assert reader.decode(b"\xbe") == (("a", "b"),)
+    assert reader.table is first
     written = WriteTable()
-    assert encode(FIRST, written)[0] == encode(FIRST, written)[0]
+    assert Writer(written).encode(FIRST) == Writer(written).encode(FIRST)
     assert not written.entries
+
+
+def test_an_entry_that_pushes_out_its_like_makes_another_table() -> None:
+    reader = Reader(ReadTable((), 34), LARGEST)
+    reader.decode(b"\x40\x01a\x01b")
+    before = reader.table
+    reader.decode(b"\x40\x01a\x01c")
+    assert before.entries == ((b"a", b"b"),)
+    assert reader.table.entries == ((b"a", b"c"),)
+
+
+def test_a_writer_goes_on_from_any_table() -> None:
+    writer = Writer(WriteTable.limited(200))
+    reader = Reader(ReadTable(), LARGEST)
+    for fields in (FIRST, SECOND, FIRST, THIRD, (*THIRD, ("x-id", "1")), FIRST):
+        again = Writer(writer.table).encode(fields)
+        block = writer.encode(fields)
+        assert block == again
+        assert reader.decode(block) == fields
+    assert reader.table.limit == 200
+    assert {(name.decode(), value.decode()) for name, value in reader.table.entries} == set(writer.table.entries)
 
 
 @pytest.mark.parametrize(
@@ -106,11 +138,11 @@ def test_a_table_never_changes() -> None:
 )
 def test_what_means_nothing_is_a_fault(block: str) -> None:
     with pytest.raises(HpackFault):
-        decode(bytes.fromhex(block), ReadTable(), LARGEST)
+        Reader(ReadTable(), LARGEST).decode(bytes.fromhex(block))
 
 
 def test_a_list_is_as_large_as_it_may_be_and_no_larger() -> None:
     block, size = b"\x82" * 10, 10 * (len(":method") + len("GET") + 32)
-    assert len(decode(block, ReadTable(), size)[0]) == 10
+    assert len(Reader(ReadTable(), size).decode(block)) == 10
     with pytest.raises(ListTooLarge):
-        decode(block, ReadTable(), size - 1)
+        Reader(ReadTable(), size - 1).decode(block)
