@@ -16,6 +16,8 @@ from typing import Any, Self
 
 from betterproto.lib.google.protobuf import BytesValue
 
+import orbit_lite
+import orbit_proto
 from orbit_lite.errors import OrbitError
 from orbit_lite.rpc import Channel
 from orbit_lite.testing.processes.node import LEADERSHIPS
@@ -32,6 +34,12 @@ END_GRACE = 10.0  # seconds that a node has for its end
 
 class ClusterFailed(Exception):
     """Processes did not do in time what was waited for; says what they last said."""
+
+
+def _path() -> str:
+    """Where a node finds our packages; not the rest of this process's path, since its interpreter may be another."""
+    ours = [str(Path(package.__path__[0]).parent) for package in (orbit_lite, orbit_proto)]
+    return os.pathsep.join(dict.fromkeys([*ours, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]))
 
 
 class NodeProcess:
@@ -71,7 +79,7 @@ class NodeProcess:
     def start(self) -> None:
         if self.is_running:
             return
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        environment = {**os.environ, "PYTHONPATH": _path()}
         with self.log.open("ab") as log:
             self._child = subprocess.Popen(  # noqa: S603  # our own program
                 self._command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
