@@ -14,6 +14,7 @@ from typing import NoReturn, TypeGuard
 
 from orbit_lite.errors import SerializationError, quote
 from orbit_lite.model import Json
+from orbit_lite.model.json import parse_json
 
 __all__ = ["json_copy", "parse_arguments", "render_arguments"]
 
@@ -33,7 +34,7 @@ def parse_arguments(text: str) -> list[Json]:
     Takes what JSON allows and nothing more: no NaN, no number beyond a double. Raises SerializationError.
     """
     try:
-        values: object = json.loads(text, parse_float=_finite, parse_constant=_refuse_constant)
+        values: object = parse_json(text, parse_float=_finite, parse_constant=_refuse_constant)
         if "\\u" in text:  # only an escape can have brought in a lone surrogate
             json.dumps(values, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from orbit_lite.errors import ConversionError, quote
 from orbit_lite.model import Json
+from orbit_lite.model.json import parse_json
 
 __all__ = ["dump_json", "load_json", "load_json_strictly"]
 
@@ -38,7 +39,7 @@ def load_json_strictly(name: str, text: str) -> Json:
 
 def _load(name: str, text: str, make_object: Any) -> Json:
     try:
-        value: Json = json.loads(
+        value: Json = parse_json(
             text, object_pairs_hook=make_object, parse_float=_finite, parse_constant=_refuse_constant
         )
         if "\\u" in text:  # only an escape can have brought in a lone surrogate

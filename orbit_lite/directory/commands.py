@@ -25,6 +25,7 @@ from orbit_lite.model import (
     NoKey,
     StringKey,
 )
+from orbit_lite.model.json import parse_json
 
 __all__ = [
     "LONGEST_LEASE_MS",
@@ -242,7 +243,7 @@ def _reply(document: Any) -> Reply:
 
 def _decode(data: bytes, read: Callable[[Any], _V], write: Callable[[_V], bytes]) -> _V:
     try:
-        value = read(json.loads(data))
+        value = read(parse_json(data))
         if write(value) == data:
             return value
     except ParseError:

@@ -46,6 +46,7 @@ from orbit_lite.directory.commands import (
 )
 from orbit_lite.errors import ParseError
 from orbit_lite.model import AddressableReference, NodeId, NodeInfo, NodeStatus
+from orbit_lite.model.json import parse_json
 
 __all__ = ["Change", "DirectoryMachine", "NodeChange", "NodeRecord", "PlacementChange", "Resync"]
 
@@ -285,7 +286,7 @@ class DirectoryMachine:
         """Become the directory of the snapshot. Raises ParseError; then nothing has changed."""
         fresh = DirectoryMachine(max_nodes=self._max_nodes, max_actors=self._max_actors)
         try:
-            fresh._load(json.loads(data))
+            fresh._load(parse_json(data))
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise ParseError(f"snapshot of the directory: {error!r}") from error
         listeners = self._listeners

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from orbit_lite.errors import ParseError, quote
 from orbit_lite.model import LiteCommand, LiteKind, LogEntry, NodeId
+from orbit_lite.model.json import parse_json
 from orbit_lite.raft.errors import ChangeRefused
 from orbit_lite.raft.messages import Configuration, HardState, Member, Stored
 
@@ -47,7 +48,7 @@ def encode_configuration(configuration: Configuration) -> bytes:
 def decode_configuration(data: bytes) -> Configuration:
     """Read what `encode_configuration` wrote. Raises ParseError for anything else, even if it means the same."""
     try:
-        document: Any = json.loads(data)
+        document: Any = parse_json(data)
         members = tuple(
             Member(NodeId(item["key"], item["namespace"]), _typed(str, item["address"]), _typed(bool, item["voter"]))
             for item in document["members"]

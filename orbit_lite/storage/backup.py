@@ -19,6 +19,7 @@ from typing import IO, BinaryIO, Final
 
 from orbit_lite.errors import ConfigurationError, OrbitError
 from orbit_lite.model import LogEntry, NodeId
+from orbit_lite.model.json import parse_json
 from orbit_lite.raft import (
     Configuration,
     HardState,
@@ -236,7 +237,7 @@ def _read(path: Path, source: BinaryIO) -> tuple[BackupReport, list[LogEntry], i
             raise StoreCorrupt(f"{path}: it is not what was written; take another backup")
         source.seek(len(_MAGIC))
         (header_bytes,) = _LENGTH.unpack(source.read(_LENGTH.size))
-        header = json.loads(source.read(header_bytes))
+        header = parse_json(source.read(header_bytes))
         meta = None if header["snapshot"] is None else load_snapshot(header["snapshot"])
         begin = source.tell()
         source.seek(0 if meta is None else meta.size, os.SEEK_CUR)

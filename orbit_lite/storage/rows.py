@@ -19,6 +19,7 @@ from typing import Any, Final
 from orbit_lite.converters import RaftCommandConverter
 from orbit_lite.errors import OrbitError, ParseError
 from orbit_lite.model import LiteCommand, LiteKind, LogEntry, NodeId, RaftCommand
+from orbit_lite.model.json import parse_json
 from orbit_lite.raft import HardState, SnapshotMeta, decode_configuration, encode_configuration
 
 __all__ = [
@@ -168,7 +169,7 @@ def dump_state(state: State) -> bytes:
 def load_state(body: bytes) -> State:
     """Read what `dump_state` wrote. Raises Damaged."""
     try:
-        document = json.loads(body)
+        document = parse_json(body)
         vote = document["vote"]
         return State(
             number=document["number"],
