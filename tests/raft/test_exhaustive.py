@@ -1,9 +1,9 @@
 """All that can happen to three nodes within a few steps: figure 3 holds in every state (Raft §5.4.3).
 
 Where random histories pick some interleavings of many steps, this takes all of few: breadth first, each state once.
-Steps are: a message arrives or is lost, a timer fires, a node crashes (before or after its write), a proposal, a slow
-write that ends. Time stands still, for safety must not depend on it (§5.6): a timer may fire at any moment. What rests
-on clocks, leases and leader stickiness, is off.
+Steps are: a message arrives (and may come again) or is lost, a timer fires, a node crashes (before or after its
+write), a proposal, a slow write that ends. Time stands still, for safety must not depend on it (§5.6): a timer may
+fire at any moment. What rests on clocks, leases and leader stickiness, is off.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from orbit_lite.raft import (
     Answer,
     Configuration,
     HardState,
+    InstallSnapshotRequest,
     Member,
     Outgoing,
     RaftConfig,
@@ -47,7 +48,9 @@ from orbit_lite.raft import (
     leader,
     quorum,
 )
+from orbit_lite.raft import replication as replication_rules
 from orbit_lite.raft.duties import Duties
+from orbit_lite.raft.progress import Progress
 from orbit_lite.raft.state import RaftState
 
 NODES = A, B, C = tuple(NodeId(name) for name in "abc")
@@ -71,6 +74,7 @@ class Budget(NamedTuple):
     timeouts: int = 0
     heartbeats: int = 0
     losses: int = 0
+    duplicates: int = 0
     crashes: int = 0
     proposals: int = 0
 
@@ -309,14 +313,15 @@ def what_may_happen(now: World, slow: NodeId | None = None) -> Iterator[tuple[st
         one.finish_write()
         return one.after()
 
-    def deliver(number: int, *, crashes: bool) -> World:
+    def deliver(number: int, *, crashes: bool = False, comes_again: bool = False) -> World:
         source, _, sent, response = packet = VALUES.value(number)
         one = step(sent.to if response is None else source, crashes=crashes)
         if response is None:
             one.core.receive(sent.request, token=packet, now=0.0, transfer=sent.transfer)
         else:
             one.core.receive_response(sent, response, 0.0)
-        return one.after(arrived=number, spent=Budget(crashes=int(crashes)))
+        spent = Budget(crashes=int(crashes), duplicates=int(comes_again))
+        return one.after(arrived=None if comes_again else number, spent=spent)
 
     def lose(number: int) -> World:
         packet: Packet = VALUES.value(number)
@@ -339,9 +344,11 @@ def what_may_happen(now: World, slow: NodeId | None = None) -> Iterator[tuple[st
             yield f"{node_id.key}'s write ends", partial(finish_write, node_id)
     for number in sorted(now.packets):
         name = f"{VALUES.value(number)}"
-        yield f"{name} arrives", partial(deliver, number, crashes=False)
+        yield f"{name} arrives", partial(deliver, number)
         if budget.crashes:
             yield f"{name} arrives, and its receiver crashes before it writes", partial(deliver, number, crashes=True)
+        if budget.duplicates:
+            yield f"{name} arrives, and will come again", partial(deliver, number, comes_again=True)
         if budget.losses:
             yield f"{name} is lost", partial(lose, number)
 
@@ -407,6 +414,14 @@ def slow_leader() -> int:
     return explore(calm(start)._replace(budget=budget), steps=6, slow=A)
 
 
+def bad_network() -> int:
+    """A leader has sent two entries; one message is lost, and its sender told so, and one comes twice."""
+    state = calm(elected(founded(Budget(timeouts=1)), Budget()))._replace(budget=Budget(proposals=2))
+    for _ in range(2):
+        state = next(act() for name, act in what_may_happen(state) if name == "a takes a proposal")
+    return explore(state._replace(budget=Budget(losses=1, duplicates=1)), steps=6)
+
+
 def figure_8() -> int:
     """From (c) of the figure on: a has an entry of term 2, b one of term 3 in its place, and a leads term 4."""
     start = founded(Budget(timeouts=1), a=(1, 2), b=(1, 3))
@@ -415,7 +430,7 @@ def figure_8() -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # a few seconds; PyPy pickles much more slowly
-@pytest.mark.parametrize("story", [election, replication, slow_leader, figure_8])
+@pytest.mark.parametrize("story", [election, replication, slow_leader, bad_network, figure_8])
 def test_figure_3_holds_whatever_happens(story: Callable[[], int]) -> None:
     assert story() > 4000
 
@@ -443,6 +458,25 @@ def answer_at_once(duties: Duties, answer: Answer, write: int = 0) -> None:
     duties._answers.append((0, answer))
 
 
+def end_the_log_with_each_request(raft: RaftState, request: AppendEntriesRequest) -> bool:
+    """Cut off what is behind a request's entries, although it agrees with the leader's log (figure 2, step 3)."""
+    if raft.log.term(request.prev_log_index) != request.prev_log_term:
+        return False
+    if request.entries:
+        raft.log.append(request.entries)
+    return True
+
+
+def take_loss_for_success(
+    raft: RaftState, progress: Progress, request: AppendEntriesRequest | InstallSnapshotRequest
+) -> None:
+    """Believe that a request whose answer never came was obeyed."""
+    if isinstance(request, AppendEntriesRequest) and progress.acknowledge(
+        request.prev_log_index + len(request.entries)
+    ):
+        leader.advance_commit(raft)
+
+
 class Mutant(NamedTuple):
     """An error in place of a function of the core, and the property that it breaks."""
 
@@ -462,6 +496,12 @@ MUTANTS = {
         replication, follower, "_may_vote_for", lambda raft, request: True, "a leader lacks the committed"
     ),
     "answer before the write": Mutant(slow_leader, Duties, "answer", answer_at_once, "not durable"),
+    "shorter log by a repeated request": Mutant(
+        bad_network, follower, "_take_entries", end_the_log_with_each_request, "not on a majority's disks"
+    ),
+    "lost request counted": Mutant(
+        bad_network, replication_rules, "unreached", take_loss_for_success, "not on a majority's disks"
+    ),
     "vote not stored": Mutant(election, RaftState, "set_vote", lambda raft, candidate: None, "grants a vote"),
 }
 
