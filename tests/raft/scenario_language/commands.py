@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from orbit_lite.errors import OrbitError
-from orbit_lite.model import LiteCommand, LiteKind, LogEntry, NodeId, VoteRequest
+from orbit_lite.model import AppendEntriesResponse, LiteCommand, LiteKind, LogEntry, NodeId, VoteRequest
 from orbit_lite.raft import (
     HardState,
     Member,
@@ -204,6 +205,14 @@ class Commands(World):
         for packet in self.on(link):
             self.take(packet)
             self.cluster.cores[packet.source].unreachable(packet.sent, self.cluster.now)
+
+    def do_hint(self, link: str, index: str) -> None:
+        """hint b->a 2: refusals on the way there hint at 2, as followers with another rule than ours may."""
+        for packet in self.on(link):
+            if isinstance(packet.response, AppendEntriesResponse) and not packet.response.success:
+                self.take(packet)
+                poor = replace(packet.response, last_log_index=int(index))
+                self.cluster.packets.append(packet._replace(response=poor))
 
     def do_settle(self) -> None:
         """settle: deliver all, until nothing moves any more; tells only who is what, and what is applied."""
