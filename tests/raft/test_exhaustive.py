@@ -471,9 +471,8 @@ def take_loss_for_success(
     raft: RaftState, progress: Progress, request: AppendEntriesRequest | InstallSnapshotRequest
 ) -> None:
     """Believe that a request whose answer never came was obeyed."""
-    if isinstance(request, AppendEntriesRequest) and progress.acknowledge(
-        request.prev_log_index + len(request.entries)
-    ):
+    if isinstance(request, AppendEntriesRequest):
+        progress.acknowledge(request.prev_log_index + len(request.entries))
         leader.advance_commit(raft)
 
 
