@@ -413,7 +413,7 @@ class Driver:
         if ready.install is not None:
             self._application.replacing(ready.install)
         if ready.must_persist:
-            self._spawn(self._persist(ready))
+            self._write(ready)
         else:
             self.core.persisted(ready, self._now())
             self._say(ready)
@@ -426,24 +426,46 @@ class Driver:
             for answer in ready.answers:
                 self._exchange.answer(answer)
 
-    async def _persist(self, ready: Ready) -> None:
-        began = time.perf_counter()
-        is_intact = await self._in_thread(
-            lambda: self.store.save(
+    def _write(self, ready: Ready) -> None:
+        """Have it made durable; `_written` follows."""
+        loop, thread, store = self._loop, self._thread, self.store
+        if loop is None or thread is None:
+            raise ConfigurationError(f"consensus of {self.node_id} was not started")
+
+        def write() -> None:
+            began = time.perf_counter()
+            is_intact = store.save(
                 hard_state=ready.hard_state, entries=ready.entries, chunk=ready.chunk, install=ready.install
             )
-        )
-        seconds = time.perf_counter() - began
+            loop.call_soon_threadsafe(self._written, ready, is_intact, time.perf_counter() - began)
+            store.settle()  # while others go on
+
+        loop.run_in_executor(thread, write).add_done_callback(self._has_written)
+
+    def _has_written(self, writing: asyncio.Future[None]) -> None:
+        if not writing.cancelled() and (error := writing.exception()) is not None:
+            self._fail(error)
+
+    def _written(self, ready: Ready, is_intact: bool, seconds: float) -> None:
+        """What was to be written is durable."""
         self.writes += 1
         self.entries_written += len(ready.entries)
         self.write_seconds += seconds
         self.metrics.wal_fsync.record(seconds)
         if ready.install is not None and not is_intact:
             self._application.kept()
-        if self.is_running:
+        if not self.is_running:
+            return
+        try:
             self.core.persisted(ready, self._now(), snapshot_intact=is_intact)
             self._say(ready)
-            self._wake()
+        except Exception as error:  # noqa: BLE001  # a defect in the core
+            self._fail(error)
+            return
+        if ready.answers:
+            self._wake()  # after those who wait for an answer
+        elif self._turn is None:
+            self._take_turn()
 
     def _applied(self, entry: LogEntry) -> None:
         if type(entry.command) is LiteCommand and entry.command.kind is LiteKind.CONFIG:

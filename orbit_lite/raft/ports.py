@@ -89,6 +89,14 @@ class LogStore(Protocol):
         """
         ...
 
+    def settle(self) -> None:
+        """Do what belongs to the latest `save`, but need not be waited for before its promises are made.
+
+        Called after each of them, in the same thread; a store that still has something to do does it before the next
+        write and before it closes.
+        """
+        ...
+
     def write_snapshot(self, meta: SnapshotMeta, data: Iterable[bytes], *, first_index: int) -> None:
         """Keep a snapshot of the own state machine in place of the older one, and drop the log before first_index."""
         ...

@@ -2,14 +2,14 @@
 
 SQLite drops everything behind a damaged frame of its write-ahead log without a word, and a -wal file that was removed
 leaves a database that is whole, only older. So each write has a number, which is in the database together with a
-checksum of the state. When the database is durable both go here, durably, before anybody is told. Numbers count writes,
-not entries: a log that a new leader cut back has a higher number than it had before.
+checksum of the state. When the database is durable both go here, and durably before the next write begins. Numbers count
+writes, not entries: a log that a new leader cut back has a higher number than it had before.
 
 Two records take turns, by the number's parity, each in a block of its own. What they say at opening:
 
 ====================  ====================================================================================
-both whole            the higher number n was acknowledged: the database must be at n (and its state the one
-                      noted), or at n + 1, if the process ended between the two
+both whole            the higher number n may have been acknowledged: the database must be at n (and its state the
+                      one noted), or at n + 1, if the system ended before the mark of that was there
 one whole, at n       the other was torn while n + 1 was written, for which the database was durable already,
                       or it was damaged: the database must be at n + 1, so that neither hides a lost write
 none whole            nothing can be said, and so nothing can be trusted
@@ -66,14 +66,17 @@ class Mark:
         """The highest that can be read."""
         return max((record[0] for record in self.records if record is not None), default=None)
 
-    def advance(self, number: int, store_id: bytes, checksum: bytes) -> None:
-        """Note a write that the database holds durably. After an OSError the mark may be the old or the new one."""
+    def note(self, number: int, store_id: bytes, checksum: bytes) -> None:
+        """Note a write that the database holds durably; `sync` next. After an OSError the mark may be the old one."""
         record, slot = _dump(number, store_id, checksum), number % 2
         os.lseek(self._descriptor, slot * _BLOCK, os.SEEK_SET)
         if os.write(self._descriptor, record) != len(record):
             raise OSError("the mark was written in part")
-        sync(self._descriptor)
         self.records[slot] = (number, store_id, checksum)
+
+    def sync(self) -> None:
+        """Make what was noted durable."""
+        sync(self._descriptor)
 
     def close(self) -> None:
         os.close(self._descriptor)

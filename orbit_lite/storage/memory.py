@@ -85,6 +85,9 @@ class MemoryLogStore:
         self._base, self._entries = meta.index, []
         return True
 
+    def settle(self) -> None:
+        self._check_is_open()
+
     def write_snapshot(self, meta: SnapshotMeta, data: Iterable[bytes], *, first_index: int) -> None:
         self._check_is_open()
         if first_index > meta.index + 1:

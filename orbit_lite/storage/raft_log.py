@@ -142,6 +142,9 @@ class SqliteLogStore:
                 is_intact = changes.install(transaction, install)
         return is_intact
 
+    def settle(self) -> None:
+        self._database.settle()
+
     def write_snapshot(self, meta: SnapshotMeta, data: Iterable[bytes], *, first_index: int) -> None:
         """Keep a snapshot of the own state machine in place of the older one, and drop the log before first_index.
 
@@ -156,12 +159,14 @@ class SqliteLogStore:
         if held is not None and meta.index <= held.meta.index:
             with self._database.transaction() as transaction:
                 changes.drop_before(transaction, first_index)
+            self._database.settle()
             return
         try:
             prepared = self._prepare(meta, data)
             with self._database.transaction() as transaction:
                 changes.put_snapshot(transaction, prepared)
                 changes.drop_before(transaction, first_index)
+            self._database.settle()
         except BaseException:
             if self._database.is_usable:
                 self._drop_leftovers()
@@ -189,6 +194,7 @@ class SqliteLogStore:
             changed[node_id] = store_id
         with self._database.transaction() as transaction:
             transaction.state = replace(transaction.state, peers=changed)
+        self._database.settle()
 
 
 def create_store(folder: Path, stored: Stored, data: Iterable[bytes]) -> None:

@@ -222,6 +222,16 @@ def peers_are_remembered_and_forgotten(shelf: Shelf) -> None:
     _same(dict(shelf.reopen().peers()), {two: "b"})
 
 
+def settling_changes_nothing_and_may_be_left_out(shelf: Shelf) -> None:
+    shelf.store.settle()
+    shelf.store.save(hard_state=HardState(1), entries=entries_of(1, 1))
+    shelf.store.save(entries=entries_of(2, 1))
+    shelf.store.settle()
+    shelf.store.settle()
+    _same(shelf.store.load(), Stored(HardState(1), None, entries_of(1, 1, 1)))
+    _same(shelf.reopen().load(), Stored(HardState(1), None, entries_of(1, 1, 1)))
+
+
 def closing_twice_does_nothing(shelf: Shelf) -> None:
     shelf.store.close()
     shelf.store.close()
@@ -246,5 +256,6 @@ CONTRACT: Final[tuple[Callable[[Shelf], None], ...]] = (
     a_snapshot_that_is_too_short_is_not_installed,
     the_first_chunk_of_another_snapshot_drops_the_one_before,
     peers_are_remembered_and_forgotten,
+    settling_changes_nothing_and_may_be_left_out,
     closing_twice_does_nothing,
 )

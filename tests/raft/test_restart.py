@@ -20,6 +20,7 @@ from orbit_lite.raft import (
 )
 from orbit_lite.raft.applier import Applier
 from orbit_lite.storage import MemoryLogStore
+from orbit_lite.testing.clock import run
 from orbit_lite.testing.network import MemoryNetwork
 
 ME, LEADER, LATER = NodeId("me"), NodeId("leader"), NodeId("later")
@@ -67,22 +68,26 @@ async def begun(store: MemoryLogStore, ledger: Ledger) -> RaftConsensus:
     return node
 
 
-async def test_what_arrives_while_a_long_log_is_replayed_is_applied_behind_it() -> None:
+def test_what_arrives_while_a_long_log_is_replayed_is_applied_behind_it() -> None:
     """The entries behind a snapshot are applied in several turns; a leader does not wait for that."""
-    replayed, more = 20_000, 200
-    ledger = Ledger()
-    node = await begun(store_of(data(2, replayed), with_snapshot=True), ledger)
-    for entry in data(2 + replayed, more):
-        request = AppendEntriesRequest(1, LEADER, entry.index - 1, 1, (entry,), entry.index)
-        answer = await node.handle(request)
-        assert isinstance(answer, AppendEntriesResponse)
-        assert answer.success
-    assert len(ledger.lines) < replayed + more, "the replay was over before anything came: make it longer"
-    while len(ledger.lines) < replayed + more and node.failure is None:  # noqa: ASYNC110
-        await asyncio.sleep(0)
-    assert node.failure is None
-    assert ledger.lines == [b"%d" % index for index in range(2, 2 + replayed + more)]
-    await node.stop()
+    replayed, more = 50_000, 10
+
+    async def scenario() -> None:
+        ledger = Ledger()
+        node = await begun(store_of(data(2, replayed), with_snapshot=True), ledger)
+        for entry in data(2 + replayed, more):
+            request = AppendEntriesRequest(1, LEADER, entry.index - 1, 1, (entry,), entry.index)
+            answer = await node.handle(request)
+            assert isinstance(answer, AppendEntriesResponse)
+            assert answer.success
+            assert len(ledger.lines) < replayed, "the replay was over before this came: make it longer"
+        while len(ledger.lines) < replayed + more and node.failure is None:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert node.failure is None
+        assert ledger.lines == [b"%d" % index for index in range(2, 2 + replayed + more)]
+        await node.stop()
+
+    run(scenario())
 
 
 async def test_a_replayed_configuration_forgets_no_peer_that_a_later_one_names() -> None:

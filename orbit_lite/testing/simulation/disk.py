@@ -189,6 +189,9 @@ class SimulatedDisk:
         self.begin(write)
         return self.finish(write)
 
+    def settle(self) -> None:
+        """Nothing is put off."""
+
     def write_snapshot(self, meta: SnapshotMeta, data: Iterable[bytes], *, first_index: int) -> None:
         write = Write(snapshot=(meta, b"".join(data), first_index))
         self.begin(write)
