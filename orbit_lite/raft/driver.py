@@ -16,7 +16,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from orbit_lite.errors import ConfigurationError, InternalError, OrbitError, ParseError, Status
@@ -49,6 +49,7 @@ from orbit_lite.raft.peers import Peers
 from orbit_lite.raft.ports import BoundTransport, LiteRaftTransport, LogStore, RaftTransport, StateMachine
 from orbit_lite.raft.proposals import Proposals
 from orbit_lite.raft.status import RaftStatus
+from orbit_lite.raft.store_thread import StoreThread
 
 __all__ = ["Driver", "unix_ms"]
 
@@ -102,7 +103,7 @@ class Driver:
         self._core: RaftCore | None = None
         self._exchange: Exchange | None = None
         self._peers: Peers | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread: StoreThread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -137,7 +138,7 @@ class Driver:
         if self._loop is not None:
             raise ConfigurationError(f"consensus of {self.node_id} starts once, make a new one")
         self._loop = asyncio.get_running_loop()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"raft-{self.node_id.key}")
+        self._thread = StoreThread(f"raft-{self.node_id.key}", self.store, partial(_tell, self._loop, self._fail))
         config = self.config
         if isinstance(transport, BoundTransport):
             transport.bind(self)
@@ -222,7 +223,8 @@ class Driver:
         _log.error("node %s takes no part in consensus any more: %s", self.node_id, failure, exc_info=error)
         self._quiet()
         self._give_up(failure)
-        self._observe()
+        if self._core is not None:
+            self._observe()
         self._observers.failed(failure)
 
     def _give_up(self, failure: OrbitError | None) -> None:
@@ -413,7 +415,11 @@ class Driver:
         if ready.install is not None:
             self._application.replacing(ready.install)
         if ready.must_persist:
-            self._write(ready)
+            if ready.at_once and self._loop is not None:
+                # Behind the tasks that send: else this thread and the store's fight for the interpreter meanwhile.
+                self._loop.call_soon(self._write, ready)
+            else:
+                self._write(ready)
         else:
             self.core.persisted(ready, self._now())
             self._say(ready)
@@ -428,19 +434,18 @@ class Driver:
 
     def _write(self, ready: Ready) -> None:
         """Have it made durable; `_written` follows."""
-        loop, thread, store = self._loop, self._thread, self.store
-        if loop is None or thread is None:
-            raise ConfigurationError(f"consensus of {self.node_id} was not started")
+        loop = self._loop
+        if loop is None or not self.is_running:  # stopped, or failed, meanwhile
+            return
 
         def write() -> None:
             began = time.perf_counter()
-            is_intact = store.save(
+            is_intact = self.store.save(
                 hard_state=ready.hard_state, entries=ready.entries, chunk=ready.chunk, install=ready.install
             )
             loop.call_soon_threadsafe(self._written, ready, is_intact, time.perf_counter() - began)
-            store.settle()  # while others go on
 
-        loop.run_in_executor(thread, write).add_done_callback(self._has_written)
+        loop.run_in_executor(self._thread, write).add_done_callback(self._has_written)
 
     def _has_written(self, writing: asyncio.Future[None]) -> None:
         if not writing.cancelled() and (error := writing.exception()) is not None:
@@ -538,6 +543,10 @@ class Driver:
         self._jobs.discard(job)
         if not job.cancelled() and (error := job.exception()) is not None:
             self._fail(error)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, callback: Callable[[BaseException], object], error: BaseException) -> None:
+    loop.call_soon_threadsafe(callback, error)
 
 
 def unix_ms() -> int:

@@ -357,7 +357,7 @@ class Database:
         raise StoreFailed(reason) from error
 
     def close(self) -> None:
-        """Settle, and release the files and the lock. Again has no effect. Raises StoreFailed when it was not settled."""
+        """Settle, and release the files and the lock; again has no effect. Raises StoreFailed when it cannot settle."""
         if not self._is_closed:
             try:
                 self.close_files()

@@ -2,8 +2,8 @@
 
 SQLite drops everything behind a damaged frame of its write-ahead log without a word, and a -wal file that was removed
 leaves a database that is whole, only older. So each write has a number, which is in the database together with a
-checksum of the state. When the database is durable both go here, and durably before the next write begins. Numbers count
-writes, not entries: a log that a new leader cut back has a higher number than it had before.
+checksum of the state. When the database is durable both go here, and durably before the next write begins. Numbers
+count writes, not entries: a log that a new leader cut back has a higher number than it had before.
 
 Two records take turns, by the number's parity, each in a block of its own. What they say at opening:
 

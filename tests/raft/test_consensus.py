@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -344,6 +345,24 @@ async def test_a_store_that_fails_silences_its_node_and_tells_everybody(
         await leader.read()
     other = next(node for node in nodes if node is not leader)
     assert await other.propose(b"z", timeout=10) in {b"2", b"3"}
+
+
+async def test_a_store_that_fails_behind_its_answer_silences_its_node_too(cluster: Cluster) -> None:
+    await cluster.start()
+    leader = await cluster.leader()
+    failed = asyncio.Event()
+
+    def fail() -> None:
+        raise StoreFailed("the mark was not synced")
+
+    leader.on_failed(lambda error: failed.set())
+    cluster.stores[leader.node_id].settle = fail
+    with suppress(OrbitError):  # it may be decided before
+        await leader.propose(b"x", timeout=5)
+    await failed.wait()
+    assert isinstance(leader.failure, StoreFailed)
+    with pytest.raises(StoreFailed, match="mark"):
+        await leader.propose(b"y", timeout=5)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

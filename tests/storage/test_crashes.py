@@ -93,11 +93,10 @@ def test_the_mark_of_a_write_is_durable_before_the_next_one_begins(
 ) -> None:
     """What a power failure damages is what is being written; until then nobody has to wait for the mark."""
     steps: list[str] = []
-    sync = mark_module.sync
 
     def noting(descriptor: int) -> None:
         steps.append("mark")
-        sync(descriptor)
+        os.fsync(descriptor)
 
     store = SqliteLogStore.open(tmp_path)
     monkeypatch.setattr(mark_module, "sync", noting)
