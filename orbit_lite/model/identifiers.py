@@ -9,6 +9,7 @@ import enum
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from orbit_lite.errors import ParseError, quote
@@ -77,15 +78,28 @@ class NodeId:
 
         The first ':' separates; without one the namespace is "default". Raises ParseError for an empty key.
         """
-        namespace, colon, key = text.lstrip("(").rstrip(")").partition(":")
-        if not colon:
-            return cls(namespace)
-        if not key:
-            raise ParseError(f"node id {quote(text)!r}: no key behind the ':'; write KEY or NAMESPACE:KEY")
-        return cls(key, namespace)
+        return _parsed_once(text) if len(text) <= _REMEMBERED_TEXT else _parsed(text)
 
     def __str__(self) -> str:
         return f"({self.namespace}:{self.key})"
+
+
+#: The same few nodes are named in every message of a cluster; of longer names nothing is remembered, lest a peer fills
+#: our memory with them.
+_REMEMBERED_NODES = 1024
+_REMEMBERED_TEXT = 200
+
+
+def _parsed(text: str) -> NodeId:
+    namespace, colon, key = text.lstrip("(").rstrip(")").partition(":")
+    if not colon:
+        return NodeId(namespace)
+    if not key:
+        raise ParseError(f"node id {quote(text)!r}: no key behind the ':'; write KEY or NAMESPACE:KEY")
+    return NodeId(key, namespace)
+
+
+_parsed_once = lru_cache(_REMEMBERED_NODES)(_parsed)
 
 
 class KeyKind(enum.Enum):
