@@ -1,8 +1,8 @@
 """The core in an event loop, with a store, a transport and state machines.
 
 All inputs reach the core from this loop; once a turn what it asks for is done, so that all that came in one turn shares
-a write and an AppendEntries. Writes run one after the other in a thread of their own, and while one runs the loop goes
-on: under load many proposals share an fsync.
+a write and an AppendEntries. Writes run one after the other in a thread of their own, see `StoreThread`, and while one
+runs the loop goes on: under load many proposals share an fsync.
 
 What becomes durable, what is sent and what is applied follows the order of `Ready`. Entries that a Ready hands out as
 committed are durable already, so they need not wait for the write of the same Ready.
