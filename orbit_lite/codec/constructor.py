@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orbit_lite.codec.plan import UNSET, MessagePlan, raw_state
+from orbit_lite.codec.plan import UNSET, MessagePlan
 
 __all__ = ["constructor_source"]
 
@@ -20,9 +20,9 @@ def constructor_source(plan: MessagePlan, names: Sequence[str], *, hook: bool) -
     hook: call `__post_init__` in the end.
     """
     fields = {field.name: field for field in plan.fields}
-    free: dict[str, object] = {"state": raw_state, "unset": UNSET}
+    free: dict[str, object] = {"unset": UNSET}
     free |= {f"k{group}": oneof for group, oneof in enumerate(plan.oneofs)}
-    lines = ["d = state(self)"]
+    lines = ["d = self.__dict__"]
     if plan.oneofs:
         lines.append(" = ".join(f"g{group}" for group in range(len(plan.oneofs))) + " = None")
     absences = ["None" if plan.unset[name] is None else "unset" for name in names]
