@@ -17,8 +17,6 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, TypeVar
 
-from grpclib.const import Cardinality as GrpclibCardinality
-
 from orbit_lite.errors import ConnectError, OrbitError
 from orbit_lite.http2.config import Http2Config
 from orbit_lite.rpc.call import RequestHeads
@@ -28,18 +26,16 @@ from orbit_lite.rpc.connection import Connection, ConnectionSettings
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.endpoint import Endpoint
 from orbit_lite.rpc.interceptors import Interceptor
-from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike, as_metadata
+from orbit_lite.rpc.metadata import NOTHING, Headers, Metadata, MetadataLike, as_metadata
 from orbit_lite.rpc.method import Cardinality, method_of
 from orbit_lite.rpc.redial import INITIAL, backoff
 from orbit_lite.rpc.stream import ConnectionEnded, Stream
 from orbit_lite.rpc.timers import Timers
-from orbit_lite.rpc.unary import reply_of
+from orbit_lite.rpc.unary import UnaryMethods, reply_of
 
 __all__ = ["Channel"]
 
 log = logging.getLogger("orbit_lite.rpc")
-
-UNARY = GrpclibCardinality.UNARY_UNARY
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -109,6 +105,7 @@ class Channel:
             USER_AGENT,
             packed=check_compression(compression) is not None,
         )
+        self._unary = UnaryMethods(self.config.max_message_size, packed=self._heads.packed)
 
     @classmethod
     def from_url(cls, url: str, *, config: TransportConfig | None = None, ssl: tls.SSLContext | None = None) -> Channel:
@@ -158,14 +155,13 @@ class Channel:
         metadata: MetadataLike | Metadata | None = None,
     ) -> Coroutine[Any, Any, R]:
         """The reply of a unary call; arguments and errors are those of `request` and its call. Stubs come here."""
-        method = method_of(name, UNARY, type(request), reply_type)
         if deadline is not None:
             left = Deadline.of(deadline).remaining()
             timeout = left if timeout is None else min(timeout, left)
         elif timeout is None:
             timeout = self.config.request_timeout
-        reply: Coroutine[Any, Any, Any] = reply_of(self, method, request, timeout, as_metadata(metadata))
-        return reply
+        method = self._unary.of(name, type(request), reply_type)
+        return reply_of(self, method, request, timeout, NOTHING if metadata is None else as_metadata(metadata))
 
     def open_at_once(self, headers: Headers, data: bytes) -> Stream | None:
         """For calls: a stream with a whole request on it, unless something makes it wait: then use `open_stream`."""

@@ -12,11 +12,12 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import betterproto
+from grpclib.const import Cardinality as GrpclibCardinality
 
 from orbit_lite import codec
 from orbit_lite.errors import SerializationError
 
-__all__ = ["Cardinality", "Method", "wrapped_method"]
+__all__ = ["UNARY", "Cardinality", "Method", "wrapped_method"]
 
 
 class Cardinality(Hashable, Protocol):
@@ -26,6 +27,9 @@ class Cardinality(Hashable, Protocol):
     def client_streaming(self) -> bool: ...
     @property
     def server_streaming(self) -> bool: ...
+
+
+UNARY: Cardinality = GrpclibCardinality.UNARY_UNARY
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from orbit_lite.rpc.metadata import Headers
 from orbit_lite.rpc.retry import RetryBudget
 from orbit_lite.rpc.stream import Stream
 from orbit_lite.rpc.timers import Timers
+from orbit_lite.rpc.unary import UnaryMethods
 
 __all__ = ["ChannelFactory", "EndpointStats", "PoolEndpoint", "PoolableChannel"]
 
@@ -96,6 +97,7 @@ class PoolEndpoint:
         self._last_failure = "cannot connect"
         self._is_closed = False
         self.heads = RequestHeads("https" if endpoint.tls else "http", endpoint.authority, USER_AGENT)
+        self.unary = UnaryMethods(config.max_message_size, packed=self.heads.packed)
         self._timers: Timers | None = None
         self.interceptors = interceptors
 

@@ -7,11 +7,10 @@ import builtins
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from orbit_lite.errors import Executed, OrbitError
 from orbit_lite.rpc.assignment import Slot
-from orbit_lite.rpc.channel import UNARY
 from orbit_lite.rpc.client import ClientCall
 from orbit_lite.rpc.deadline import Deadline, current_deadline
 from orbit_lite.rpc.endpoint import Endpoint
@@ -106,7 +105,7 @@ class PooledChannel:
         metadata: MetadataLike | Metadata | None = None,
     ) -> R:
         """The reply of a unary call, see `Channel.unary_unary`."""
-        method = method_of(name, UNARY, type(request), reply_type)
+        method = self._endpoint.unary.of(name, type(request), reply_type)
         pairs = as_metadata(metadata)
         if self._metadata:
             pairs = Metadata([*self._metadata.items(), *pairs.items()]) if pairs else self._metadata
@@ -126,7 +125,7 @@ class PooledChannel:
             self._endpoint.record(failed=False, latency=None)
             raise
         self._endpoint.record(failed=False, latency=time.monotonic() - started)
-        return cast(R, reply)
+        return reply  # type: ignore[no-any-return]  # an R
 
     def open_at_once(self, headers: Headers, data: bytes) -> tuple[Slot[PoolableChannel], Stream] | None:
         """For calls: as `open_stream`, with a whole request, if nothing makes it wait."""

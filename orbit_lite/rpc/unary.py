@@ -7,27 +7,74 @@ there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
 from orbit_lite.errors import OrbitError, Status
 from orbit_lite.http2.errors import ErrorCode
 from orbit_lite.rpc.call import read_outcome, read_response
 from orbit_lite.rpc.client import Caller, ClientCall, undecodable
 from orbit_lite.rpc.deadline import Deadline, current_deadline
-from orbit_lite.rpc.framing import frame_message
+from orbit_lite.rpc.framing import framer
 from orbit_lite.rpc.metadata import NOTHING, Metadata
-from orbit_lite.rpc.method import Method, decoder, encoder
+from orbit_lite.rpc.method import UNARY, Method, decoder, encoder, method_of
 from orbit_lite.rpc.stream import Stream
 
-__all__ = ["reply_of"]
+__all__ = ["UnaryMethod", "UnaryMethods", "reply_of"]
+
+#: Methods that a channel remembers.
+_METHODS = 4096
+
+
+class UnaryMethod:
+    """A method, and what writes its requests and reads its replies. frame: message → its bytes with their prefix."""
+
+    __slots__ = ("decode", "frame", "max_size", "method")
+
+    def __init__(self, method: Method, max_size: int, *, packed: bool) -> None:
+        self.method = method
+        self.max_size = max_size
+        self.frame: Callable[[object], bytes] = framer(encoder(method.request_type), max_size, packed=packed)
+        self.decode: Callable[[bytes], Any] = decoder(method.reply_type)
+
+
+class UnaryMethods:
+    """The methods that were called on one channel. max_size, packed: of its messages."""
+
+    __slots__ = ("_known", "_max_size", "_packed")
+
+    def __init__(self, max_size: int, *, packed: bool) -> None:
+        self._max_size = max_size
+        self._packed = packed
+        # By the path alone, whose hash is known: to hash all three would cost more than all that is found here.
+        self._known: dict[str, UnaryMethod] = {}
+
+    def of(self, path: str, request_type: type, reply_type: type) -> UnaryMethod:
+        """The method, which nearly always is called with the same types as before."""
+        known = self._known.get(path)
+        if (
+            known is not None
+            and (method := known.method).request_type is request_type
+            and method.reply_type is reply_type
+        ):
+            return known
+        if len(self._known) >= _METHODS:
+            self._known.clear()
+        known = UnaryMethod(method_of(path, UNARY, request_type, reply_type), self._max_size, packed=self._packed)
+        self._known[path] = known
+        return known
 
 
 async def reply_of(
-    channel: Caller, method: Method, request: object, timeout: float, metadata: Metadata = NOTHING
-) -> object:
+    channel: Caller, unary: UnaryMethod, request: object, timeout: float, metadata: Metadata = NOTHING
+) -> Any:
     """The reply to `request`. timeout: seconds; the deadline of the work that calls counts as well.
 
     Raises what ClientCall raises.
     """
-    now = channel.timers().loop.time()
+    method = unary.method
+    now = monotonic()
     at = now + timeout
     outer = current_deadline()
     if outer is not None and outer.at < at:
@@ -35,7 +82,7 @@ async def reply_of(
     if channel.interceptors or at <= now:
         return await _the_long_way(channel, method, request, at, metadata)
     try:
-        framed = frame_message(encoder(method.request_type)(request), channel.max_message_size, packed=channel.packed)
+        framed = unary.frame(request)
         stream = channel.open_at_once(channel.request_headers(method.path, at - now, metadata), framed)
     except OrbitError:  # raised again by the call, which knows what belongs to it
         stream = None
@@ -46,7 +93,7 @@ async def reply_of(
     try:
         if not stream.receive_ended:
             await stream.change()
-        message = _whole_reply(stream, channel.max_message_size)
+        message = _whole_reply(stream, unary.max_size)
     except BaseException:  # cancelled
         channel.call_ended()
         stream.reset(ErrorCode.CANCEL)
@@ -61,7 +108,7 @@ async def reply_of(
     channel.call_ended()
     stream.release()
     try:
-        return decoder(method.reply_type)(message)
+        return unary.decode(message)
     except OrbitError as error:
         raise undecodable(error).at(peer=channel.peer_name, method=method.path) from error
 
