@@ -240,32 +240,33 @@ class HeaderDecoder:
 class HeaderEncoder:
     """Fields → one connection's blocks to be sent."""
 
-    __slots__ = ("_here", "_memory", "_writer")
+    __slots__ = ("_memory", "_writer", "lexicon")
 
     def __init__(self, memory: HeaderMemory) -> None:
         self._memory = memory
-        self._here = memory.said
-        self._writer: Writer | None = None  # at the table of `_here`; made for fields that are not remembered
+        #: What is known with the table as it is; another object once that has changed.
+        self.lexicon = memory.said
+        self._writer: Writer | None = None  # at the table of `lexicon`; made for fields that are not remembered
 
     def limit_table(self, size: int) -> None:
         """The peer's SETTINGS_HEADER_TABLE_SIZE; ours is never larger than 4096 bytes."""
         size = min(size, TABLE_SIZE)
-        if size != self._here.table.limit:
-            self._here = _Lexicon(WriteTable.limited(size), _SHARED)
+        if size != self.lexicon.table.limit:
+            self.lexicon = _Lexicon(WriteTable.limited(size), _SHARED)
             self._writer = None
 
     def encode(self, fields: Fields) -> bytes:
         """The block for the fields, which must be text of latin-1."""
-        here = self._here
+        here = self.lexicon
         if (block := here.known.get(fields)) is not None:
             return block
         if (step := here.steps.get(fields)) is not None:
-            block, self._here = step
+            block, self.lexicon = step
             self._writer = None
             return block
         writer = self._writer
         if writer is None:
             writer = self._writer = Writer(here.table)
         block = writer.encode(fields)
-        self._here = self._memory.learn(here, fields, len(block), block, writer.table)
+        self.lexicon = self._memory.learn(here, fields, len(block), block, writer.table)
         return block

@@ -8,6 +8,7 @@ from __future__ import annotations
 from orbit_lite.http2 import frames as wire
 from orbit_lite.http2 import settings as names
 from orbit_lite.http2.abuse import Budgets
+from orbit_lite.http2.blocks import ReadyBlock
 from orbit_lite.http2.config import DEFAULT_WINDOW, Http2Config
 from orbit_lite.http2.errors import LocalProtocolError
 from orbit_lite.http2.fields import Fields, HeaderEncoder, HeaderMemory
@@ -30,6 +31,7 @@ class SendingSide:
     __slots__ = (
         "_answers",
         "_budgets",
+        "_closing",
         "_connection_window",
         "_encoder",
         "_frame_at",
@@ -41,6 +43,7 @@ class SendingSide:
         "_joinable",
         "_memory",
         "_next_id",
+        "_opening",
         "_out",
         "_receive_window",
         "_reset_ids",
@@ -69,6 +72,8 @@ class SendingSide:
         self._budgets = Budgets(config, now)
         self._memory = memory or HeaderMemory(config.max_header_list_size, config.max_header_fields)
         self._encoder = HeaderEncoder(self._memory)
+        self._opening: ReadyBlock | None = None  # what the last whole request or response began with …
+        self._closing: ReadyBlock | None = None  # … and the response ended with
         self._stream_window = config.stream_window
         self._connection_window = config.connection_window
         self._receive_window = config.connection_window
@@ -146,8 +151,10 @@ class SendingSide:
         if self.free_streams <= 0 or self.has_failed or not self.has_ids:
             raise LocalProtocolError("no further stream may be opened")
         block = self._encoder.encode(fields)
-        stream = self._new_stream()
-        self._send_block(stream.id, block, END_STREAM if end else 0)
+        stream_id = self._next_id
+        self._next_id = stream_id + 2
+        stream = self.streams[stream_id] = Stream(stream_id, self.peer.initial_window_size, self._stream_window)
+        self._send_block(stream_id, block, END_STREAM if end else 0)
         stream.can_send = not end
         return stream
 
@@ -161,26 +168,23 @@ class SendingSide:
             or size > peer.max_frame_size
             or len(self.streams) >= peer.max_concurrent_streams
             or self.has_failed
-            or not self.has_ids
+            or (number := self._next_id) > LAST_STREAM_ID
         ):
             return None
-        block = self._encoder.encode(fields)
-        stream = self._new_stream()
-        if len(block) > peer.max_frame_size:
-            self._send_block(stream.id, block, 0)
-            self._out += HEAD.pack(size << 8, END_STREAM, stream.id) + data
+        encoder, opening = self._encoder, self._opening
+        if opening is None or opening.fields is not fields or opening.lexicon is not encoder.lexicon:
+            opening = self._opening = ReadyBlock(encoder, fields, before_data=True)
+        self._next_id = number + 2
+        stream = self.streams[number] = Stream(number, peer.initial_window_size, self._stream_window)
+        if opening.write is not None:
+            self._out += opening.write(opening.word, END_HEADERS, number, opening.block, size << 8, END_STREAM, number)
         else:
-            head = HEAD.pack(len(block) << 8 | wire.HEADERS, END_HEADERS, stream.id)
-            self._out += b"".join((head, block, HEAD.pack(size << 8, END_STREAM, stream.id), data))
+            self._send_block(number, opening.block, 0)
+            self._out += HEAD.pack(size << 8, END_STREAM, number)
+        self._out += data
         self._frames_sent += 1
         self.send_window -= size
         stream.can_send = False
-        return stream
-
-    def _new_stream(self) -> Stream:
-        stream_id = self._next_id
-        self._next_id = stream_id + 2
-        stream = self.streams[stream_id] = Stream(stream_id, self.peer.initial_window_size, self._stream_window)
         return stream
 
     def send_headers(self, stream: Stream, fields: Fields, *, end: bool = False) -> None:
@@ -239,20 +243,23 @@ class SendingSide:
             return False
         stream.send_window -= size
         self.send_window -= size
-        pack, number = HEAD.pack, stream.id
-        first, last = self._encoder.encode(head), self._encoder.encode(tail)
-        if len(first) <= self.peer.max_frame_size >= len(last):
-            self._out += b"".join((
-                pack(len(first) << 8 | wire.HEADERS, END_HEADERS, number), first,
-                pack(size << 8, 0, number), data,
-                pack(len(last) << 8 | wire.HEADERS, END_HEADERS | END_STREAM, number), last,
-            ))  # fmt: skip
+        encoder, opening, closing, number = self._encoder, self._opening, self._closing, stream.id
+        if opening is None or opening.fields is not head or opening.lexicon is not encoder.lexicon:
+            opening = self._opening = ReadyBlock(encoder, head, before_data=True)
+        if closing is None or closing.fields is not tail or closing.lexicon is not encoder.lexicon:
+            closing = self._closing = ReadyBlock(encoder, tail, before_data=False)
+        if opening.write is not None and closing.write is not None:
+            self._out += opening.write(opening.word, END_HEADERS, number, opening.block, size << 8, 0, number)
+            self._out += data
+            self._out += closing.write(closing.word, END_HEADERS | END_STREAM, number, closing.block)
         else:
-            self._send_block(number, first, 0)
-            self._out += pack(size << 8, 0, number) + data
-            self._send_block(number, last, END_STREAM)
+            self._send_block(number, opening.block, 0)
+            self._out += HEAD.pack(size << 8, 0, number) + data
+            self._send_block(number, closing.block, END_STREAM)
         self._frames_sent += 1
-        self._end_sending(stream)
+        stream.can_send = False
+        if not stream.can_receive:
+            self._finish(stream)
         return True
 
     def _send_block(self, stream_id: int, block: bytes, flags: int) -> None:
