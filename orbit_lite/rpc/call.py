@@ -29,8 +29,10 @@ from orbit_lite.rpc.status import status_of_http
 from orbit_lite.rpc.timeouts import decode_timeout, encode_timeout, round_timeout
 
 __all__ = [
+    "OK",
     "OK_REPLY",
     "OK_TRAILERS",
+    "PACKED_RESPONSE_HEAD",
     "RESPONSE_HEAD",
     "HttpRefusal",
     "Outcome",
@@ -49,6 +51,8 @@ __all__ = [
 CONTENT_TYPE = "application/grpc"
 RESPONSE_HEAD: Headers = ((":status", "200"), ("content-type", CONTENT_TYPE), ("grpc-accept-encoding", ACCEPTED))
 PACKED_RESPONSE_HEAD: Headers = (*RESPONSE_HEAD, ("grpc-encoding", GZIP))
+#: On CPython 3.11 each look-up of a member on its enumeration calls a descriptor, which takes longer than a function.
+OK = Status.OK
 OK_TRAILERS: Headers = (("grpc-status", "0"),)
 #: Longest grpc-message in octets, and largest details: together with the rest they stay below the 16 KiB of headers
 #: that Orbit-RS and others accept.
@@ -60,7 +64,7 @@ _HEADS = 1024
 
 _STATUS = re.compile(r"0|[1-9][0-9]?")
 
-OK_REPLY = StatusReply(Status.OK, "")
+OK_REPLY = StatusReply(OK, "")
 
 
 class HttpRefusal(Exception):

@@ -16,18 +16,26 @@ import logging
 import os
 import socket
 import ssl as tls
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 from types import TracebackType
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from orbit_lite.errors import ConfigurationError, IoError, Status
 from orbit_lite.http2.config import Http2Config
 from orbit_lite.http2.errors import ErrorCode
 from orbit_lite.http2.fields import HeaderBlock, HeaderMemory
-from orbit_lite.rpc.call import RESPONSE_HEAD, HttpRefusal, RequestHead, StatusRefusal, read_request, trailer_headers
+from orbit_lite.rpc.call import (
+    OK,
+    RESPONSE_HEAD,
+    HttpRefusal,
+    RequestHead,
+    StatusRefusal,
+    read_request,
+    trailer_headers,
+)
 from orbit_lite.rpc.config import ServerConfig
 from orbit_lite.rpc.connection import Connection, ConnectionSettings
 from orbit_lite.rpc.context import CallContext, enter_call
@@ -38,7 +46,7 @@ from orbit_lite.rpc.interceptors import Interceptor
 from orbit_lite.rpc.keepalive import KeepAlive
 from orbit_lite.rpc.metadata import Headers
 from orbit_lite.rpc.method import Cardinality, Method, wrapped_method
-from orbit_lite.rpc.serving import ServerCall
+from orbit_lite.rpc.serving import ServedMethod, ServerCall
 from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset
 from orbit_lite.rpc.timers import Timers
 from orbit_lite.rpc.upkeep import Upkeep
@@ -81,11 +89,12 @@ class DrainResult:
     cancelled: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Route:
     method: Method
     func: Callable[[ServerCall[Any, Any]], Awaitable[None]]
     direct: Callable[[Any], Awaitable[Any]] | None = None
+    served: ServedMethod | None = None  # once it was called
 
 
 class Server:
@@ -270,8 +279,9 @@ class Server:
 
     def _accept(self, stream: Stream) -> None:
         """A request's head has come: refuse it, or start its handler."""
+        block: HeaderBlock = stream.head  # type: ignore[assignment]  # it has come
         try:
-            head = read_request(cast(HeaderBlock, stream.head), self._routes)
+            head: RequestHead = block.memo or read_request(block, self._routes)
         except HttpRefusal as refusal:
             self._refuse(stream, ((":status", str(refusal.status)), ("content-type", "text/plain")))
         except StatusRefusal as refusal:
@@ -300,8 +310,10 @@ class Server:
     def _start(self, stream: Stream, head: RequestHead) -> None:
         """Run the handler: its first step here and now, if its request is complete, the rest in a task of its own."""
         route = self._routes[head.path]
-        call: ServerCall[Any, Any] = ServerCall(stream, route.method, head, self._max_size, packed=self._packed)
-        call.on_abandoned(self._cancel_call)
+        served = route.served
+        if served is None:
+            served = route.served = ServedMethod(route.method, self._max_size, packed=self._packed)
+        call: ServerCall[Any, Any] = ServerCall(stream, served, head, self._cancel_call)
         parked = self._parked
         if stream.receive_ended and parked is not None and parked.is_ready:
             call.task = parked.task
@@ -332,7 +344,10 @@ class Server:
             if self._interceptors:
                 await self._intercepted(call, route)
             elif route.direct is not None:
-                await call.answer_with(route.direct)
+                request = call.take_request()
+                reply = await route.direct(await call.recv_message() if request is None else request)
+                if not call.hold(reply):
+                    await call.send_message(reply)
             else:
                 await route.func(call)
             if not call.finish_at_once():
@@ -366,8 +381,8 @@ class Server:
         if call.timer is not None:
             call.timer.cancel()
         call.release()
-        failed = call.status is not Status.OK and not (call.is_abandoned and call.may_be_left)
-        self.stats.record(call.method.path, time.monotonic() - call.started, error=failed)
+        failed = call.status is not OK and not (call.is_abandoned and call.may_be_left)
+        self.stats.record(call.method.path, monotonic() - call.started, error=failed)
 
     def _cancel_call(self, call: ServerCall[Any, Any]) -> None:
         """Cancel a handler, also one that has not begun: such a task never takes its first step."""

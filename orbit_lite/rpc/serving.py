@@ -7,27 +7,36 @@ when its deadline passes or the peer cancels; the handler is then cancelled and 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import cached_property
-from typing import Any, Generic, TypeVar, cast
+from time import monotonic
+from typing import Any, Generic, TypeVar
 
 from grpclib.const import Status as GrpclibStatus  # what handlers written for grpclib give
 
 from orbit_lite.errors import Executed, OrbitError, Status
-from orbit_lite.rpc.call import OK_REPLY, OK_TRAILERS, RESPONSE_HEAD, RequestHead, response_headers, trailer_headers
+from orbit_lite.rpc.call import (
+    OK,
+    OK_REPLY,
+    OK_TRAILERS,
+    PACKED_RESPONSE_HEAD,
+    RESPONSE_HEAD,
+    RequestHead,
+    response_headers,
+    trailer_headers,
+)
 from orbit_lite.rpc.context import CallContext, Peer
 from orbit_lite.rpc.deadline import Deadline
 from orbit_lite.rpc.errors import Cancelled, Internal, StatusReply
-from orbit_lite.rpc.framing import MessageReader, frame_message, framer
+from orbit_lite.rpc.framing import MessageReader, framer
 from orbit_lite.rpc.metadata import Headers, Metadata, MetadataLike
 from orbit_lite.rpc.method import Method, decoder, encoder
 from orbit_lite.rpc.status import ErrorCode
 from orbit_lite.rpc.stream import ConnectionEnded, Stream, StreamReset, unpack
 from orbit_lite.rpc.timers import Timer
 
-__all__ = ["ServerCall"]
+__all__ = ["ServedMethod", "ServerCall"]
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -37,6 +46,26 @@ _BROKEN = (StreamReset, ConnectionEnded)
 
 def _undecodable(error: OrbitError) -> Internal:
     return Internal(f"the request cannot be decoded: {error.message}")
+
+
+class ServedMethod:
+    """A method, and what reads its requests and writes its replies. packed: replies may be compressed.
+
+    To be made when the method is first called: making the codecs of all methods would keep a server's start waiting.
+    """
+
+    __slots__ = ("decode", "frame", "frame_packed", "max_size", "method")
+
+    def __init__(self, method: Method, max_size: int, *, packed: bool) -> None:
+        self.method = method
+        #: Bytes of a message, either way.
+        self.max_size = max_size
+        self.decode: Callable[[bytes], Any] = decoder(method.request_type)
+        write = encoder(method.reply_type)
+        #: Reply → its bytes with their prefix.
+        self.frame: Callable[[object], bytes] = framer(write, max_size)
+        #: The same for a caller that takes compressed messages; None: there are none.
+        self.frame_packed = framer(write, max_size, packed=True) if packed else None
 
 
 class ServerCall(Generic[Q, R]):
@@ -59,19 +88,30 @@ class ServerCall(Generic[Q, R]):
     _may_send_now = False  # the stream is open, and no task is in the middle of a message
     _ready: Sequence[bytes] | deque[bytes] = ()  # messages that have been found and not received
 
+    _packed = False  # replies are compressed
+
     def __init__(
-        self, stream: Stream, method: Method, head: RequestHead, max_message_size: int, *, packed: bool = False
+        self,
+        stream: Stream,
+        served: ServedMethod,
+        head: RequestHead,
+        on_abandoned: Callable[[ServerCall[Any, Any]], object],
     ) -> None:
-        """packed: replies are compressed if the caller takes that."""
-        self._packed = packed and head.accepts_gzip
-        self.method = method
+        """on_abandoned: called when the peer cancels or is lost."""
+        self.method = served.method
+        self._served = served
+        self._frame = served.frame
         self._head = head
         self._stream = stream
-        self._max_size = max_message_size
+        self._on_abandoned = on_abandoned
+        stream.on_failure = self._abandoned
+        if served.frame_packed is not None and head.accepts_gzip:
+            self._frame = served.frame_packed
+            self._packed = True
         #: When the call came, in seconds of `time.monotonic()`.
-        self.started = time.monotonic()
+        self.started = now = monotonic()
         #: When the caller stops waiting.
-        self.deadline = None if head.timeout is None else Deadline(self.started + head.timeout)
+        self.deadline = None if head.timeout is None else Deadline(now + head.timeout)
 
     @cached_property
     def context(self) -> CallContext:
@@ -81,20 +121,10 @@ class ServerCall(Generic[Q, R]):
 
     @cached_property
     def _reader(self) -> MessageReader:
-        reader = MessageReader(self._max_size, self._head.encoding)
+        reader = MessageReader(self._served.max_size, self._head.encoding)
         if self.method.client_streaming:
             self._ready = reader.ready
         return reader
-
-    # What a stream's messages go through; a unary call does not gain by keeping it.
-
-    @cached_property
-    def _decode(self) -> Callable[[bytes], Q]:
-        return cast(Callable[[bytes], Q], decoder(self.method.request_type))
-
-    @cached_property
-    def _frame(self) -> Callable[[object], bytes]:
-        return framer(encoder(self.method.reply_type), self._max_size, packed=self._packed)
 
     @cached_property
     def _sending(self) -> asyncio.Lock:
@@ -133,8 +163,8 @@ class ServerCall(Generic[Q, R]):
         """
         if self._ready and self._stream.turns > 0:
             return self._take_ready()
-        if (whole := self._take_whole()) is not None:
-            return self._read(whole)
+        if (request := self.take_request()) is not None:
+            return request
         message = await self._next()
         if not self.method.client_streaming:
             if message is None:
@@ -152,24 +182,27 @@ class ServerCall(Generic[Q, R]):
         """A message of a stream that has been found already."""
         self._stream.turns -= 1
         try:
-            return self._decode(self._reader.ready.popleft())
+            message: Q = self._served.decode(self._reader.ready.popleft())
         except OrbitError as error:
             raise _undecodable(error) from error
+        return message
 
-    def _take_whole(self) -> bytes | None:
-        """The request of a unary call, if all of it is here and was not taken yet."""
-        if self.method.client_streaming or self._received:
+    def take_request(self) -> Q | None:
+        """The request of a unary call, if all of it is here and was not taken yet. Raises as `recv_message`."""
+        if self._received or self.method.client_streaming:
             return None
-        whole = self._stream.take_whole(self._max_size)
-        if whole is not None:
-            self._received = 1
-        return whole
+        whole = self._stream.take_whole(self._served.max_size)
+        if whole is None:
+            return None
+        self._received = 1
+        return self._read(whole)
 
-    def _read(self, message: bytes) -> Q:
+    def _read(self, data: bytes) -> Q:
         try:
-            return cast(Q, decoder(self.method.request_type)(message))
+            message: Q = self._served.decode(data)
         except OrbitError as error:
             raise _undecodable(error) from error
+        return message
 
     async def _next(self) -> bytes | None:
         await self._stream.share()
@@ -182,7 +215,7 @@ class ServerCall(Generic[Q, R]):
                 self._reader.end()
                 return None
             self._reader.feed(data)
-        return await unpack(message, self._max_size) if self._reader.is_packed else message
+        return await unpack(message, self._served.max_size) if self._reader.is_packed else message
 
     def __aiter__(self) -> AsyncIterator[Q]:
         return self
@@ -216,11 +249,12 @@ class ServerCall(Generic[Q, R]):
             if self._stream.send_now(framed):
                 self._sent += 1
                 return
+        if self.hold(message):
+            return
         if self._stream.is_congested:
             await self._stream.wait_until_clear()
-        if not (self.method.server_streaming or self._head_sent or self._sent or self.is_over):
-            self._hold(message)
-            return
+            if self.hold(message):
+                return
         framed = self._frame(message)
         async with self._sending:
             self._may_send_now = False  # or another's message would get into the middle of this one
@@ -236,11 +270,23 @@ class ServerCall(Generic[Q, R]):
                 raise self._over() from error
             self._may_send_now = self.method.server_streaming
 
-    def _hold(self, message: R) -> None:
-        """Keep a unary reply: the caller can do nothing with it before it has the status, so both leave together."""
-        data = encoder(self.method.reply_type)(message)
-        self._reply = frame_message(data, self._max_size, packed=self._packed)
+    def hold(self, message: R) -> bool:
+        """Keep a unary reply: the caller can do nothing with it before it has the status, so both leave together.
+
+        False: this is no time for it, see `send_message`. Raises as that does.
+        """
+        if (
+            self.method.server_streaming
+            or self._head_sent
+            or self._sent
+            or self.status is not None
+            or self.is_abandoned
+            or self._stream.is_congested
+        ):
+            return False
+        self._reply = self._frame(message)
         self._sent = 1
+        return True
 
     async def send_trailing_metadata(
         self,
@@ -286,15 +332,10 @@ class ServerCall(Generic[Q, R]):
 
     # ---------------------------------------------------------------- used by the server
 
-    def on_abandoned(self, then: Callable[[ServerCall[Any, Any]], object]) -> None:
-        """Call `then` when the peer cancels or is lost."""
-        self._then = then
-        self._stream.on_failure = self._abandoned
-
     def _abandoned(self) -> None:
         if self.status is None:  # else the handler has said all that it had to, and may finish its work
             self.is_abandoned = True
-            self._then(self)
+            self._on_abandoned(self)
 
     def expire(self) -> None:
         """The deadline passed: the caller is told at once, however long the handler takes to clean up."""
@@ -325,24 +366,15 @@ class ServerCall(Generic[Q, R]):
     def finish_at_once(self) -> bool:
         """End a unary call with OK, its reply and its status in one piece. False: `flush_reply`, then `finish`."""
         reply, stream = self._reply, self._stream
-        if reply is None or self.is_over or not stream.receive_ended:
+        if reply is None or self.status is not None or self.is_abandoned or not stream.receive_ended:
             return False
         try:
-            if not stream.send_reply(response_headers(packed=self._packed), reply, OK_TRAILERS):
+            if not stream.send_reply(PACKED_RESPONSE_HEAD if self._packed else RESPONSE_HEAD, reply, OK_TRAILERS):
                 return False
         except _BROKEN:
             pass  # the peer is gone; there is nobody to tell
-        self.status = Status.OK
+        self.status = OK
         return True
-
-    async def answer_with(self, method: Callable[[Q], Awaitable[R]]) -> None:
-        """Do what a handler does around a plain unary method: receive, await the method, send."""
-        whole = self._take_whole()
-        reply = await method(cast(Q, await self.recv_message()) if whole is None else self._read(whole))
-        if self._stream.is_congested or self._head_sent or self._sent or self.is_over:
-            await self.send_message(reply)
-        else:
-            self._hold(reply)
 
     async def flush_reply(self) -> None:
         """Send a reply that was to go with its status, waiting while the peer's flow control says so."""
@@ -358,6 +390,8 @@ class ServerCall(Generic[Q, R]):
 
     def release(self) -> None:
         """The handler has ended: free its place on the connection."""
-        if not self.is_over:  # nobody could say how it ended; the caller must not wait for it
+        if (
+            self.status is None and not self.is_abandoned
+        ):  # nobody could say how it ended; the caller must not wait for it
             self._stream.reset(ErrorCode.INTERNAL_ERROR)
         self._stream.release()

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from orbit_lite.errors import OrbitError, Status
+from orbit_lite.errors import OrbitError
 from orbit_lite.http2.errors import ErrorCode
-from orbit_lite.rpc.call import read_outcome, read_response
+from orbit_lite.rpc.call import OK, read_outcome, read_response
 from orbit_lite.rpc.client import Caller, ClientCall, undecodable
 from orbit_lite.rpc.deadline import Deadline, current_deadline
 from orbit_lite.rpc.framing import framer
@@ -116,7 +116,7 @@ async def reply_of(
 def _whole_reply(stream: Stream, max_size: int) -> bytes | None:
     """The reply, if the call ended with OK and nothing about it is unusual; else everything is left as it is."""
     head, tail = stream.head, stream.tail
-    if head is None or tail is None or not stream.receive_ended or read_outcome(tail).status is not Status.OK:
+    if head is None or tail is None or not stream.receive_ended or read_outcome(tail).status is not OK:
         return None
     try:
         read_response(head)
