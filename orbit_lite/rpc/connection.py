@@ -15,7 +15,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import cast
@@ -89,10 +89,8 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_accept",
-        "_backlog",
         "_batch",
         "_buffer",
-        "_expiry",
         "_has_flushed",
         "_is_ready",
         "_keep_alive",
@@ -109,7 +107,9 @@ class Connection(asyncio.BufferedProtocol):
         "_turn",
         "_unsent",
         "_woken",
+        "backlog",
         "ended",
+        "expiry",
         "goaway",
         "h2",
         "has_closed",
@@ -165,11 +165,13 @@ class Connection(asyncio.BufferedProtocol):
         self._turn: asyncio.Handle | None = None
         self._has_flushed = False
         self._unsent = 0
-        self._backlog = Backlog(BACKLOG_LIMIT)
+        #: Messages that wait for room. While it is full no further one should be made.
+        self.backlog = Backlog(BACKLOG_LIMIT)
         self._is_ready = False
         self._news = Watchers()  # of: is ready, has ended, has closed
         self._places = Places(self.loop, self._free_places)
-        self._expiry: Expiry | None = None
+        #: The deadlines of streams; a server's have none here.
+        self.expiry = Expiry(self.loop, self.streams.values) if settings.client else None
         self._keep_alive = keep_alive
         if keep_alive is None and settings.keep_alive_interval is not None:
             self._keep_alive = KeepAlive(
@@ -210,13 +212,6 @@ class Connection(asyncio.BufferedProtocol):
     def is_worth_a_ping(self) -> bool:
         """Whether it is to be tested when it is silent: by a client only while calls are open."""
         return bool(self.streams) or not self.settings.client
-
-    @property
-    def expiry(self) -> Expiry:
-        """The deadlines of streams."""
-        if self._expiry is None:
-            self._expiry = Expiry(self.loop, self.streams.values)
-        return self._expiry
 
     async def wait_ready(self) -> None:
         """Until the peer's SETTINGS have come: it speaks HTTP/2. Raises ConnectionEnded."""
@@ -284,7 +279,7 @@ class Connection(asyncio.BufferedProtocol):
         elif self._timer is None and self.h2.is_waiting:
             self._watch()
 
-    def wake(self, waiters: list[Wakeup]) -> None:
+    def wake(self, waiters: Iterable[Wakeup]) -> None:
         """Let tasks go on that wait for what has changed: when all that was read has been looked at, or soon."""
         if self._reading:
             self._woken += waiters
@@ -386,19 +381,14 @@ class Connection(asyncio.BufferedProtocol):
         """Bytes that may be sent now, 0 while the transport's buffer is full."""
         return 0 if self.is_paused else self.h2.room(stream)
 
-    @property
-    def is_congested(self) -> bool:
-        """Whether so much waits to be sent that no further message should be made."""
-        return self._backlog.is_full
-
     async def wait_until_clear(self) -> None:
         """Until the connection is congested no more, or has ended."""
-        while self._backlog.is_full and self.ended is None:
-            await self._backlog.wait()
+        while self.backlog.is_full and self.ended is None:
+            await self.backlog.wait()
 
     def hold(self, size: int) -> None:
         """`size` more bytes of messages wait for room; negative: fewer."""
-        self._backlog.add(size)
+        self.backlog.add(size)
 
     def give_back(self, stream: Http2Stream, size: int) -> None:
         """The reader took `size` bytes: let the peer send as many more."""
@@ -422,7 +412,8 @@ class Connection(asyncio.BufferedProtocol):
             self.h2.release(stream.h2)
         if not self.streams:
             self.idle_since = self.last_received
-        self._places.offer()
+        if self._places.waiters:
+            self._places.offer()
         if self.goaway is not None or self.is_retiring:
             self._end_if_idle()
 
@@ -507,8 +498,8 @@ class Connection(asyncio.BufferedProtocol):
         log.debug("= %s", self)
         if self._keep_alive is not None:
             self._keep_alive.forget(self)
-        if self._expiry is not None:
-            self._expiry.stop()
+        if self.expiry is not None:
+            self.expiry.stop()
         for timer in (self._timer, self._more, self._turn, self._retirement):
             if timer is not None:
                 timer.cancel()
@@ -516,7 +507,7 @@ class Connection(asyncio.BufferedProtocol):
         for stream in list(self.streams.values()):
             stream.fail(self.ended)
         self._places.offer()
-        self._backlog.wake()
+        self.backlog.wake()
         if self._transport is not None:
             self._transport.abort() if abort else self._transport.close()
 
@@ -526,7 +517,10 @@ class Connection(asyncio.BufferedProtocol):
         if isinstance(event, events.RequestReceived):
             stream = self.streams[event.stream.id] = Stream(self, event.stream)
             stream.on_whole(event.block, event.data, None)
-            self._take(stream)
+            if self._accept is not None:
+                self._accept(stream)
+            else:
+                self._take(stream)
         elif isinstance(event, events.ResponseReceived):
             owner: Stream | None = event.stream.owner
             self.was_useful = True

@@ -51,9 +51,9 @@ def framer(encode: Callable[[object], bytes], max_size: int, *, packed: bool = F
 
 def whole_message(data: bytes, max_size: int) -> bytes | None:
     """The message, if the bytes are exactly one that a MessageReader would give; None for all else."""
-    size = len(data) - 5
-    if 0 <= size <= max_size and not data[0] and int.from_bytes(data[1:5]) == size:
-        return data[5:]
+    size = len(data) - _PREFIX_SIZE
+    if 0 <= size <= max_size and _PREFIX.unpack_from(data) == (0, size):
+        return data[_PREFIX_SIZE:]
     return None
 
 

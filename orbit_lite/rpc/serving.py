@@ -390,8 +390,7 @@ class ServerCall(Generic[Q, R]):
 
     def release(self) -> None:
         """The handler has ended: free its place on the connection."""
-        if (
-            self.status is None and not self.is_abandoned
-        ):  # nobody could say how it ended; the caller must not wait for it
+        if self.status is None and not self.is_abandoned:
+            # Nobody could say how it ended; the caller must not wait for it.
             self._stream.reset(ErrorCode.INTERNAL_ERROR)
         self._stream.release()

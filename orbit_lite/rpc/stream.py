@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from orbit_lite.errors import InternalError
 from orbit_lite.http2.errors import ErrorCode
 from orbit_lite.http2.fields import HeaderBlock
 from orbit_lite.http2.streams import Stream as Http2Stream
@@ -102,8 +103,9 @@ class Stream:
 
     def __init__(self, connection: Connection, h2: Http2Stream) -> None:
         self._connection = connection
-        self._data: list[tuple[bytes, int]] = []
-        self._waiters: list[Wakeup] = []
+        # A unary call's stream has one piece of data, and one waiter if any: no list is made before that comes.
+        self._data: list[tuple[bytes, int]] | tuple[()] = ()
+        self._waiters: list[Wakeup] | tuple[()] = ()
         self._has_body = False
         self._send_ended = False
         self._aborted = False
@@ -142,8 +144,10 @@ class Stream:
             if waiting and len(data) < _SMALL and len(waiting[-1][0]) < _MERGED:
                 before, its_size = waiting[-1]
                 waiting[-1] = before + data, its_size + size
-            else:
+            elif waiting:
                 waiting.append((data, size))
+            else:
+                self._data = [(data, size)]
         if ends:
             self.receive_ended = True
         if self._waiters:
@@ -154,7 +158,7 @@ class Stream:
         self.head = head
         self.tail = tail
         self._has_body = True
-        self._data.append((data, 0))
+        self._data = [(data, 0)]
         self.receive_ended = True
         if self._waiters:
             self._wake()
@@ -182,7 +186,7 @@ class Stream:
 
     def _wake(self) -> None:
         self._connection.wake(self._waiters)
-        self._waiters = []
+        self._waiters = ()
 
     # ---------------------------------------------------------------- used by the owner
 
@@ -235,14 +239,13 @@ class Stream:
 
     async def read(self) -> bytes:
         """All DATA that is there, as far as it is not too much for a turn; b"" at the end. Gives its room back."""
-        waiting = self._data
-        while not waiting:
+        while not (waiting := self._data):
             if self.receive_ended and not self._aborted:
                 return b""
             await self.wait()
         data, size = waiting[0]
         if len(waiting) == 1:
-            waiting.clear()
+            self._data = ()
         else:
             count, bytes_ = 1, len(data)
             while count < len(waiting) and (bytes_ := bytes_ + len(waiting[count][0])) <= READ:
@@ -263,7 +266,7 @@ class Stream:
         data, size = self._data[0]
         message = whole_message(data, max_size)
         if message is not None:
-            self._data.clear()
+            self._data = ()
             if size:
                 self._connection.give_back(self.h2, size)
         return message
@@ -288,7 +291,8 @@ class Stream:
 
     def send_reply(self, head: Headers, data: bytes, tail: Headers) -> bool:
         """Send a whole response, if nothing makes it wait; False: nothing was sent. Raises what ended the stream."""
-        self._raise_if_closed()
+        if self.failure is not None or self._send_ended or not self.h2.can_send:
+            self._raise_if_closed()
         connection = self._connection
         if connection.is_paused or not connection.h2.reply(self.h2, head, data, tail):
             return False
@@ -366,7 +370,7 @@ class Stream:
     @property
     def is_congested(self) -> bool:
         """Whether so much waits on this connection that no further message should be made: `wait_until_clear` first."""
-        return self._connection.is_congested
+        return self._connection.backlog.is_full
 
     async def wait_until_clear(self) -> None:
         """Until what waits on this connection has become less, or the connection has ended."""
@@ -395,7 +399,10 @@ class Stream:
 
     def expire_at(self, when: float) -> None:
         """Reset the stream at this time of the event loop's, unless all of the peer's message is here by then."""
-        self._connection.expiry.add(self, when)
+        expiry = self._connection.expiry
+        if expiry is None:
+            raise InternalError("a deadline for a stream that the peer opened")
+        expiry.add(self, when)
 
     def expire(self) -> None:
         """The time has come."""
@@ -411,7 +418,7 @@ class Stream:
 
     def _drop(self) -> None:
         size = sum(size for _, size in self._data)
-        self._data.clear()
+        self._data = ()
         if size:
             self._connection.give_back(self.h2, size)
 
@@ -430,7 +437,7 @@ class Stream:
         if self.failure is not None:
             waiter.fire_soon()
         else:
-            self._waiters.append(waiter)
+            self._waiters = [*self._waiters, waiter]
         return waiter
 
     async def wait(self) -> None:
@@ -438,10 +445,9 @@ class Stream:
         if self.failure is not None:
             raise self.failure
         waiter = Wakeup(self._connection.loop)
-        self._waiters.append(waiter)
+        self._waiters = [*self._waiters, waiter]
         try:
             await waiter
         except BaseException:  # cancelled: nobody waits here any more
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+            self._waiters = [other for other in self._waiters if other is not waiter]
             raise

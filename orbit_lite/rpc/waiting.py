@@ -12,29 +12,30 @@ __all__ = ["Backlog", "Places", "Watchers"]
 class Places:
     """First come, first served: an offered place is taken at once or passed on. free: how many there are now."""
 
-    __slots__ = ("_free", "_loop", "_offers", "_waiters")
+    __slots__ = ("_free", "_loop", "_offers", "waiters")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, free: Callable[[], int]) -> None:
         self._loop = loop
         self._free = free
-        self._waiters: deque[asyncio.Future[None]] | tuple[()] = ()  # most connections never need one
+        #: Who waits. Without anybody there is no need to `offer`.
+        self.waiters: deque[asyncio.Future[None]] | tuple[()] = ()  # most connections never need one
         self._offers = 0  # places that were offered and not taken yet
 
     @property
     def is_contended(self) -> bool:
         """Whether a newcomer has to wait its turn."""
-        return bool(self._waiters or self._offers)
+        return bool(self.waiters or self._offers)
 
     async def take(self) -> None:
         """Wait until there is a place; it has to be used, or offered again, before anything else is awaited."""
         was_offered = False
-        while self._free() - self._offers <= 0 or (self._waiters and not was_offered):
+        while self._free() - self._offers <= 0 or (self.waiters and not was_offered):
             await self._wait()
             was_offered = True
 
     async def _wait(self) -> None:
         place = self._loop.create_future()
-        waiters = self._waiters = self._waiters or deque()
+        waiters = self.waiters = self.waiters or deque()
         waiters.append(place)
         try:
             await place
@@ -49,11 +50,11 @@ class Places:
 
     def offer(self) -> None:
         """Wake as many as there are places for."""
-        if not self._waiters:
+        if not self.waiters:
             return
         free = self._free() - self._offers
-        while self._waiters and free > 0:
-            place = self._waiters.popleft()
+        while self.waiters and free > 0:
+            place = self.waiters.popleft()
             if not place.done():
                 place.set_result(None)
                 self._offers += 1
@@ -94,20 +95,18 @@ class Backlog(Watchers):
     Those who `wait` look again then: others before them may have made their messages.
     """
 
-    __slots__ = ("_bytes", "_limit")
+    __slots__ = ("_bytes", "_limit", "is_full")
 
     def __init__(self, limit: int) -> None:
         super().__init__()
         self._limit = limit
         self._bytes = 0
-
-    @property
-    def is_full(self) -> bool:
-        """Whether to `wait` before a message is made."""
-        return self._bytes >= self._limit
+        #: Whether to `wait` before a message is made.
+        self.is_full = False
 
     def add(self, size: int) -> None:
         """`size` more bytes wait; negative: fewer."""
         self._bytes += size
+        self.is_full = self._bytes >= self._limit
         if self._futures is not None and not self.is_full:
             self.wake()
