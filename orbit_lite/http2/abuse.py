@@ -56,6 +56,7 @@ class Budgets:
         "_strikes",
         "_updates",
         "empty_frames",
+        "finished",
         "received",
         "refused",
         "useful",
@@ -71,18 +72,20 @@ class Budgets:
         self._updates = _FREE_UPDATES
         self.empty_frames = 0
         self.refused = 0
+        #: Streams that ended as they should. Each pays for a refusal, a tenth of a reset, and the frames that tune its
+        #: flow; what they pay is counted when something is to be paid for, which is seldom.
+        self.finished = 0
         self.received = 0
         self.useful = 0
 
-    def finished(self) -> None:
-        """A stream ended as it should: it pays for a refusal, a tenth of a reset, and the frames that tune its flow."""
-        resets = self._resets
-        if resets.tokens < resets.burst:
-            resets.give(0.1)
-        if self.refused:
-            self.refused -= 1
-        if self._updates < _MOST_UPDATES:
-            self._updates += _UPDATES_PER_FRAME
+    def _settle(self) -> None:
+        """Count what finished streams pay."""
+        finished, self.finished = self.finished, 0
+        if finished:
+            self._resets.give(0.1 * finished)
+            self.refused = max(0, self.refused - finished)
+            if self._updates < _MOST_UPDATES:
+                self._updates = min(_MOST_UPDATES, self._updates + finished * _UPDATES_PER_FRAME)
 
     def sent_data(self, frames: int) -> None:
         """Frames of DATA went out: the peer answers with WINDOW_UPDATEs, and may PING again (gRFC A8)."""
@@ -94,11 +97,13 @@ class Budgets:
 
     def reset(self, now: float) -> None:
         """A stream was reset before its end, by the peer or for what the peer did."""
+        self._settle()
         if not self._resets.take(now):
             raise _calm("more streams were reset than finished", b"too_many_resets")
 
     def refuse(self) -> None:
         """A stream was opened above the limit."""
+        self._settle()
         self.refused += 1
         if self.refused > _REFUSED:
             raise _calm("streams are opened above the limit again and again", b"too_many_streams")
@@ -128,6 +133,8 @@ class Budgets:
 
     def update(self) -> None:
         """A WINDOW_UPDATE or PRIORITY frame came."""
+        if self.finished:
+            self._settle()
         self._updates -= 1
         if self._updates < 0:
             raise _calm("too many WINDOW_UPDATE or PRIORITY frames", b"too_many_updates")

@@ -11,6 +11,7 @@ learns what another has learned before, and an idle connection holds no table of
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from orbit_lite.http2.errors import ConnectionFault, ErrorCode
@@ -201,16 +202,18 @@ class HeaderMemory:
 class HeaderDecoder:
     """One connection's blocks that arrive → fields."""
 
-    __slots__ = ("_here", "_memory", "_reader")
+    __slots__ = ("_here", "_memory", "_reader", "recall")
 
     def __init__(self, memory: HeaderMemory) -> None:
         self._memory = memory
-        self._here = memory.heard
         self._reader: Reader | None = None  # at the table of `_here`; made for a block that is not remembered
+        self._go_to(memory.heard)
 
-    def recall(self, data: bytes) -> HeaderBlock | None:
-        """The block, if it is remembered and changes nothing."""
-        return self._here.known.get(data)
+    def _go_to(self, here: _Heard) -> None:
+        self._here = here
+        #: Bytes → the block, if it is remembered and changes nothing. The dictionary's own method, as it is asked for
+        #: most blocks of all calls.
+        self.recall: Callable[[bytes], HeaderBlock | None] = here.known.get
 
     def decode(self, data: bytes) -> HeaderBlock:
         """Raises ConnectionFault: after a block that cannot be decoded the table is no longer the peer's."""
@@ -218,7 +221,8 @@ class HeaderDecoder:
         if (block := here.known.get(data)) is not None:
             return block
         if (step := here.steps.get(data)) is not None:
-            block, self._here = step
+            block, there = step
+            self._go_to(there)
             self._reader = None
             return block
         memory = self._memory
@@ -233,7 +237,9 @@ class HeaderDecoder:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"header block: {error}") from error
         size = sum(len(name) + len(value) + 32 for name, value in fields)  # RFC 9113 §6.5.2
         block = HeaderBlock(fields, is_oversized=size > memory.limit or len(fields) > memory.most)
-        self._here = memory.learn(here, data, len(data), block, reader.table)
+        there = memory.learn(here, data, len(data), block, reader.table)
+        if there is not here:
+            self._go_to(there)
         return block
 
 

@@ -285,7 +285,7 @@ class SendingSide:
     def _finish(self, stream: Stream) -> None:
         """Both sides have ended it as they should."""
         del self.streams[stream.id]
-        self._budgets.finished()
+        self._budgets.finished += 1
 
     def reset(self, stream: Stream, code: int) -> None:
         """End a stream at once by RST_STREAM; nothing happens when it is closed."""

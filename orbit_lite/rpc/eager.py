@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import types
+from asyncio import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from functools import partial
@@ -21,7 +22,7 @@ __all__ = ["ParkedTask"]
 
 
 class ParkedTask:
-    """A task that is there to be lent. It begins to wait in the loop's next turn, see `is_ready`."""
+    """A task that is there to be lent. It begins to wait in the loop's next turn, see `enter`."""
 
     __slots__ = ("_context", "_coroutine", "_gate", "_is_parked", "_loop", "_waits_for", "task")
 
@@ -34,24 +35,31 @@ class ParkedTask:
         self._is_parked = False
         self.task = loop.create_task(self._carry_on(), context=Context())
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether `run` may be called: the task waits, nobody has cancelled it, and no other task is running."""
-        return self._is_parked and not self._gate.done() and asyncio.current_task(self._loop) is None
+    def enter(self) -> bool:
+        """Become the running task, to `run` a coroutine next.
+
+        False if that cannot be: the task does not wait yet, it was cancelled, or another task is running.
+        """
+        if not self._is_parked or self._gate.done():
+            return False
+        try:
+            _enter_task(self._loop, self.task)
+        except RuntimeError:  # another task is running
+            return False
+        return True
 
     def run(self, coroutine: Coroutine[Any, Any, None]) -> bool:
         """Let the coroutine take its first step; True if that was its last one, and this may be used again.
 
-        Only while `is_ready`. The coroutine must not raise, except to end the process.
+        Only after `enter`. The coroutine must not raise, except to end the process.
         """
-        asyncio._enter_task(self._loop, self.task)
         context = copy_context()
         try:
             self._waits_for = context.run(coroutine.send, None)
         except StopIteration:
             return True
         finally:
-            asyncio._leave_task(self._loop, self.task)
+            _leave_task(self._loop, self.task)
         self._coroutine, self._context = coroutine, context
         if not self._gate.done():  # else the task was cancelled during the step
             self._gate.set_result(None)

@@ -315,7 +315,7 @@ class Server:
             served = route.served = ServedMethod(route.method, self._max_size, packed=self._packed)
         call: ServerCall[Any, Any] = ServerCall(stream, served, head, self._cancel_call)
         parked = self._parked
-        if stream.receive_ended and parked is not None and parked.is_ready:
+        if stream.receive_ended and parked is not None and parked.enter():
             call.task = parked.task
             self._calls[parked.task] = call
             if parked.run(self._serve(call, route)):

@@ -29,7 +29,7 @@ async def lend(parked: ParkedTask, coroutine: Coroutine[Any, Any, None]) -> bool
     done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def call() -> None:
-        assert parked.is_ready
+        assert parked.enter()
         done.set_result(parked.run(coroutine))
 
     asyncio.get_running_loop().call_soon(call)
@@ -59,7 +59,7 @@ async def test_a_coroutine_that_waits_goes_on_in_the_task(parked: ParkedTask) ->
         seen.append(asyncio.current_task())
 
     assert not await lend(parked, work())
-    assert not parked.is_ready
+    assert not parked.enter()
     gate.set_result("went on")
     await parked.task
     assert seen == [parked.task, "went on", parked.task]
@@ -67,12 +67,12 @@ async def test_a_coroutine_that_waits_goes_on_in_the_task(parked: ParkedTask) ->
 
 async def test_it_is_not_ready_before_it_waits_nor_inside_another_task() -> None:
     parked = ParkedTask(asyncio.get_running_loop())
-    assert not parked.is_ready
+    assert not parked.enter()
     await asyncio.sleep(0)
-    assert not parked.is_ready, "this test is a task itself"
+    assert not parked.enter(), "this test is a task itself"
     parked.task.cancel()
     await asyncio.wait([parked.task])
-    assert not parked.is_ready
+    assert not parked.enter()
 
 
 async def test_each_coroutine_has_a_context_of_its_own_in_all_its_steps(parked: ParkedTask) -> None:
@@ -136,6 +136,7 @@ async def test_cancelling_it_cancels_what_it_waits_for(parked: ParkedTask, turns
     done = loop.create_future()
 
     def call() -> None:
+        assert parked.enter()
         assert not parked.run(work())
         if not turns:
             parked.task.cancel()
@@ -193,7 +194,7 @@ async def test_a_task_that_is_dropped_closes_its_coroutine() -> None:
         loop = asyncio.new_event_loop()
         loop.set_exception_handler(lambda loop, context: None)  # which is told of the task that was dropped
         parked = ParkedTask(loop)
-        loop.call_soon(loop.call_soon, lambda: parked.run(work()))
+        loop.call_soon(loop.call_soon, lambda: parked.enter() and parked.run(work()))
         for _ in range(5):
             loop.call_soon(loop.stop)
             loop.run_forever()
