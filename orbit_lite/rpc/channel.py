@@ -105,6 +105,7 @@ class Channel:
             USER_AGENT,
             packed=check_compression(compression) is not None,
         )
+        self.request_headers = self._heads.request
         self._unary = UnaryMethods(self.config.max_message_size, packed=self._heads.packed)
 
     @classmethod
@@ -222,10 +223,6 @@ class Channel:
         if self._timers is None or self._timers.loop is not loop:
             self._timers = Timers(loop)
         return self._timers
-
-    def request_headers(self, path: str, timeout: float | None, metadata: Metadata) -> Headers:
-        """The head of a request. Raises ValueError without time left."""
-        return self._heads.request(path, timeout, metadata)
 
     def call_started(self) -> None:
         """A call was entered."""

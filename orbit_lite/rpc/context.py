@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextvars
 import ipaddress
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from orbit_lite.rpc.deadline import Deadline, deadline_scope, set_deadline
+from orbit_lite.rpc.deadline import Deadline, Scope, current_scope
 from orbit_lite.rpc.metadata import Metadata
 
 __all__ = ["CallContext", "Peer", "call_scope", "current_call", "enter_call"]
@@ -69,34 +67,22 @@ class CallContext:
         return self
 
 
-class _HasContext(Protocol):
-    """A call that makes its context when somebody asks."""
-
-    @property
-    def context(self) -> CallContext: ...
-
-
-_current: contextvars.ContextVar[_HasContext | None] = contextvars.ContextVar("orbit_lite.call", default=None)
-
-
 def current_call() -> CallContext | None:
     """The call that is being served here, None outside a handler."""
-    call = _current.get()
-    return None if call is None else call.context
+    scope = current_scope.get()
+    return None if scope is None else scope.context
 
 
-def enter_call(call: _HasContext, deadline: Deadline | None) -> None:
+def enter_call(call: Scope) -> None:
     """For the server: `call` is what the running task does, to its end. As `call_scope`."""
-    _current.set(call)
-    set_deadline(deadline)
+    current_scope.set(call)
 
 
 @contextmanager
 def call_scope(call: CallContext) -> Iterator[None]:
     """Within the block `call` is the current call, and its deadline, nobody else's, caps the calls made there."""
-    token = _current.set(call)
+    token = current_scope.set(call)
     try:
-        with deadline_scope(call.deadline, inherit=False):
-            yield
+        yield
     finally:
-        _current.reset(token)
+        current_scope.reset(token)

@@ -11,8 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-__all__ = ["Deadline", "current_deadline", "deadline_scope", "set_deadline"]
+if TYPE_CHECKING:
+    from orbit_lite.rpc.context import CallContext
+
+__all__ = ["Deadline", "Scope", "current_deadline", "current_scope", "deadline_scope"]
 
 
 @dataclass(slots=True, order=True, unsafe_hash=True)  # not frozen, which would treble the time to make one
@@ -39,7 +43,7 @@ class Deadline:
     @classmethod
     def for_call(cls, timeout: float | None, deadline: object | None) -> Deadline | None:
         """The deadline of a call: the earliest of its own and the one of the work that makes it."""
-        effective = _current.get()
+        effective = current_deadline()
         if timeout is not None:
             at = time.monotonic() + timeout
             if effective is None or at < effective.at:
@@ -68,17 +72,35 @@ class Deadline:
         return self.remaining(now) <= 0.0
 
 
-_current: contextvars.ContextVar[Deadline | None] = contextvars.ContextVar("orbit_lite.deadline", default=None)
+class Scope(Protocol):
+    """What code runs in: a call that is served, or a `deadline_scope`. Either may be asked for when it is needed."""
+
+    @property
+    def deadline(self) -> Deadline | None: ...
+    @property
+    def context(self) -> CallContext | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Limited:
+    """A `deadline_scope` inside another scope."""
+
+    deadline: Deadline | None
+    around: Scope | None
+
+    @property
+    def context(self) -> CallContext | None:
+        return None if self.around is None else self.around.context
+
+
+#: The innermost scope. One variable for the deadline and the call: setting two would cost every call twice as much.
+current_scope: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("orbit_lite.scope", default=None)
 
 
 def current_deadline() -> Deadline | None:
     """The deadline of the work that runs now, None where there is none."""
-    return _current.get()
-
-
-def set_deadline(deadline: Deadline | None) -> None:
-    """For the server: the running task has this deadline, to its end."""
-    _current.set(deadline)
+    scope = current_scope.get()
+    return None if scope is None else scope.deadline
 
 
 @contextmanager
@@ -88,9 +110,10 @@ def deadline_scope(deadline: Deadline | None, *, inherit: bool = True) -> Iterat
     inherit=False: the enclosing block does not count. A server's handlers run in a copy of the context in which it was
     started, whose deadline is not theirs. Yields the deadline in force.
     """
-    effective = Deadline.min(deadline, _current.get()) if inherit else deadline
-    token = _current.set(effective)
+    around = current_scope.get()
+    effective = Deadline.min(deadline, around.deadline) if inherit and around is not None else deadline
+    token = current_scope.set(_Limited(effective, around))
     try:
         yield effective
     finally:
-        _current.reset(token)
+        current_scope.reset(token)

@@ -328,17 +328,17 @@ class Server:
             self._parked = None
         elif parked is None or parked.task.done():
             self._parked = ParkedTask(stream.loop)
-        if call.deadline is not None and not call.is_over:
+        if (deadline := call.deadline) is not None and not call.is_over:
             wheel = self._wheel
             if wheel is None:
                 wheel = self._wheel = Timers(stream.loop)
-            call.timer = wheel.start(call.deadline.at, call.expire)
+            call.timer = wheel.start(deadline.at, call.expire)
 
     async def _serve(self, call: ServerCall[Any, Any], route: _Route) -> None:
         """Run a call's handler, and end the call by what becomes of it."""
         call.has_begun = True
         try:
-            enter_call(call, call.deadline)
+            enter_call(call)
             if self._guard is not None:
                 self._guard(call.context)
             if self._interceptors:

@@ -109,9 +109,13 @@ class ServerCall(Generic[Q, R]):
             self._frame = served.frame_packed
             self._packed = True
         #: When the call came, in seconds of `time.monotonic()`.
-        self.started = now = monotonic()
-        #: When the caller stops waiting.
-        self.deadline = None if head.timeout is None else Deadline(now + head.timeout)
+        self.started = monotonic()
+
+    @cached_property
+    def deadline(self) -> Deadline | None:
+        """When the caller stops waiting."""
+        timeout = self._head.timeout
+        return None if timeout is None else Deadline(self.started + timeout)
 
     @cached_property
     def context(self) -> CallContext:

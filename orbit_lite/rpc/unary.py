@@ -13,7 +13,7 @@ from typing import Any
 
 from orbit_lite.errors import OrbitError
 from orbit_lite.http2.errors import ErrorCode
-from orbit_lite.rpc.call import OK, read_outcome, read_response
+from orbit_lite.rpc.call import OK, Outcome, read_outcome, read_response
 from orbit_lite.rpc.client import Caller, ClientCall, undecodable
 from orbit_lite.rpc.deadline import Deadline, current_deadline
 from orbit_lite.rpc.framing import framer
@@ -116,12 +116,17 @@ async def reply_of(
 def _whole_reply(stream: Stream, max_size: int) -> bytes | None:
     """The reply, if the call ended with OK and nothing about it is unusual; else everything is left as it is."""
     head, tail = stream.head, stream.tail
-    if head is None or tail is None or not stream.receive_ended or read_outcome(tail).status is not OK:
+    if head is None or tail is None or not stream.receive_ended:
         return None
-    try:
-        read_response(head)
-    except OrbitError:
+    # What repeated blocks say is known already.
+    outcome = tail.memo if type(tail.memo) is Outcome else read_outcome(tail)
+    if outcome.status is not OK:
         return None
+    if type(head.memo) is not Metadata:
+        try:
+            read_response(head)
+        except OrbitError:
+            return None
     return stream.take_whole(max_size)
 
 
