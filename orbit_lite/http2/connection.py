@@ -271,7 +271,8 @@ class Connection(ControlSide):
             if tail is None or tail.plain != "trailers":
                 return 0
             stream.can_receive = False
-            self._finish(stream)
+            del self.streams[stream_id]
+            self._budgets.finished += 1
             self._events.append(ResponseReceived(stream, head, data[start:stop], tail))
         else:
             if (

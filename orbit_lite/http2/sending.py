@@ -258,8 +258,9 @@ class SendingSide:
             self._send_block(number, closing.block, END_STREAM)
         self._frames_sent += 1
         stream.can_send = False
-        if not stream.can_receive:
-            self._finish(stream)
+        if not stream.can_receive:  # `_finish`, here and in reading what is whole without a call
+            del self.streams[number]
+            self._budgets.finished += 1
         return True
 
     def _send_block(self, stream_id: int, block: bytes, flags: int) -> None:

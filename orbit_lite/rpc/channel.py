@@ -105,6 +105,7 @@ class Channel:
             USER_AGENT,
             packed=check_compression(compression) is not None,
         )
+        #: The head of a request; an attribute, since every call asks for one.
         self.request_headers = self._heads.request
         self._unary = UnaryMethods(self.config.max_message_size, packed=self._heads.packed)
 

@@ -199,7 +199,11 @@ class ServerCall(Generic[Q, R]):
         if whole is None:
             return None
         self._received = 1
-        return self._read(whole)
+        try:
+            message: Q = self._served.decode(whole)
+        except OrbitError as error:
+            raise _undecodable(error) from error
+        return message
 
     def _read(self, data: bytes) -> Q:
         try:
