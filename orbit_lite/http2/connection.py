@@ -456,7 +456,7 @@ class Connection(ControlSide):
             return
         if self.held >= self.config.max_concurrent_streams:
             self._budgets.refuse()
-            self._out += wire.reset_frame(stream_id, ErrorCode.REFUSED_STREAM)
+            self.out += wire.reset_frame(stream_id, ErrorCode.REFUSED_STREAM)
             self._remember(stream_id)
             return
         stream = Stream(stream_id, self.peer.initial_window_size, self._stream_window)
@@ -480,7 +480,7 @@ class Connection(ControlSide):
         if self._is_idle(stream_id):  # RST_STREAM may not name it (RFC 9113 §6.4)
             raise ConnectionFault(fault.code, fault.reason) from fault
         stream = self.streams.pop(stream_id, None)
-        self._out += wire.reset_frame(stream_id, fault.code)
+        self.out += wire.reset_frame(stream_id, fault.code)
         self._remember(stream_id)
         if stream is not None:
             stream.fault = fault.reason

@@ -119,7 +119,7 @@ class ControlSide(SendingSide):
         self._answers += 1
         if self._answers > self.config.max_queued_answers:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "the peer does not read our answers", b"too_many_pings")
-        self._out += frame
+        self.out += frame
 
     def _read_push(self, stream_id: int, flags: int, payload: bytes) -> None:
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE, which nobody may send here")
@@ -142,13 +142,13 @@ class ControlSide(SendingSide):
         """Let the receive windows of streams be `window`, and the connection's hold a few of them."""
         change = window - self._stream_window
         self._stream_window = window
-        self._out += wire.settings_frame([(names.INITIAL_WINDOW_SIZE, window)])
+        self.out += wire.settings_frame([(names.INITIAL_WINDOW_SIZE, window)])
         self._settings_sent = self._now
         for stream in self.streams.values():
             stream.receive_window += change
         whole = max(self._connection_window, min(4 * window, 2 * self.config.largest_window, LARGEST_WINDOW))
         if whole > self._connection_window:
-            self._out += wire.window_update_frame(0, whole - self._connection_window)
+            self.out += wire.window_update_frame(0, whole - self._connection_window)
             self._receive_window += whole - self._connection_window
             self._connection_window = whole
 

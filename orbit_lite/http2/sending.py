@@ -44,7 +44,6 @@ class SendingSide:
         "_memory",
         "_next_id",
         "_opening",
-        "_out",
         "_receive_window",
         "_reset_ids",
         "_stream_window",
@@ -53,6 +52,7 @@ class SendingSide:
         "has_failed",
         "held",
         "is_client",
+        "out",
         "peer",
         "send_window",
         "streams",
@@ -84,8 +84,9 @@ class SendingSide:
         self._reset_ids: dict[int, None] = {}
         self._is_blocked = False  # a user waits for the connection's window
         self._answers = 0  # acknowledgements in the output
-        self._out = bytearray()
-        self._joinable = 0  # the stream of which `_out` ends with a DATA frame that may grow …
+        #: What is to be sent, to be looked at only: `take_output` takes it.
+        self.out = bytearray()
+        self._joinable = 0  # the stream of which `out` ends with a DATA frame that may grow …
         self._frame_at = self._frame_end = 0  # … and where that begins and ends
         self._frames_sent = 0  # of DATA, or parts of one, which the budgets have not been told of
         self._start()
@@ -98,29 +99,29 @@ class SendingSide:
             (names.MAX_HEADER_LIST_SIZE, config.max_header_list_size),
         ]
         if self.is_client:
-            self._out += wire.PREFACE
+            self.out += wire.PREFACE
             values.insert(0, (names.ENABLE_PUSH, 0))
         else:
             values.insert(0, (names.MAX_CONCURRENT_STREAMS, config.max_concurrent_streams))
-        self._out += wire.settings_frame(values)
+        self.out += wire.settings_frame(values)
         if config.connection_window > DEFAULT_WINDOW:
-            self._out += wire.window_update_frame(0, config.connection_window - DEFAULT_WINDOW)
+            self.out += wire.window_update_frame(0, config.connection_window - DEFAULT_WINDOW)
 
     # ---------------------------------------------------------------- output
 
     @property
     def has_output(self) -> bool:
         """Whether `take_output` would give anything."""
-        return bool(self._out)
+        return bool(self.out)
 
     @property
     def output_size(self) -> int:
         """Bytes that wait to be taken."""
-        return len(self._out)
+        return len(self.out)
 
     def take_output(self) -> bytearray:
         """What is to be sent now; the caller's to keep."""
-        out, self._out = self._out, bytearray()
+        out, self.out = self.out, bytearray()
         self._answers = self._joinable = 0
         if self._frames_sent:
             self._budgets.sent_data(self._frames_sent)
@@ -177,11 +178,11 @@ class SendingSide:
         self._next_id = number + 2
         stream = self.streams[number] = Stream(number, peer.initial_window_size, self._stream_window)
         if opening.write is not None:
-            self._out += opening.write(opening.word, END_HEADERS, number, opening.block, size << 8, END_STREAM, number)
+            self.out += opening.write(opening.word, END_HEADERS, number, opening.block, size << 8, END_STREAM, number)
         else:
             self._send_block(number, opening.block, 0)
-            self._out += HEAD.pack(size << 8, END_STREAM, number)
-        self._out += data
+            self.out += HEAD.pack(size << 8, END_STREAM, number)
+        self.out += data
         self._frames_sent += 1
         self.send_window -= size
         stream.can_send = False
@@ -205,7 +206,7 @@ class SendingSide:
         stream.send_window -= size
         self.send_window -= size
         largest = self.peer.max_frame_size
-        out = self._out
+        out = self.out
         if size <= largest:
             at = len(out)
             if (
@@ -249,12 +250,12 @@ class SendingSide:
         if closing is None or closing.fields is not tail or closing.lexicon is not encoder.lexicon:
             closing = self._closing = ReadyBlock(encoder, tail, before_data=False)
         if opening.write is not None and closing.write is not None:
-            self._out += opening.write(opening.word, END_HEADERS, number, opening.block, size << 8, 0, number)
-            self._out += data
-            self._out += closing.write(closing.word, END_HEADERS | END_STREAM, number, closing.block)
+            self.out += opening.write(opening.word, END_HEADERS, number, opening.block, size << 8, 0, number)
+            self.out += data
+            self.out += closing.write(closing.word, END_HEADERS | END_STREAM, number, closing.block)
         else:
             self._send_block(number, opening.block, 0)
-            self._out += HEAD.pack(size << 8, 0, number) + data
+            self.out += HEAD.pack(size << 8, 0, number) + data
             self._send_block(number, closing.block, END_STREAM)
         self._frames_sent += 1
         stream.can_send = False
@@ -268,14 +269,14 @@ class SendingSide:
         size = len(block)
         largest = self.peer.max_frame_size
         if size <= largest:
-            self._out += HEAD.pack(size << 8 | wire.HEADERS, flags | END_HEADERS, stream_id) + block
+            self.out += HEAD.pack(size << 8 | wire.HEADERS, flags | END_HEADERS, stream_id) + block
             return
         kind = wire.HEADERS
         for start in range(0, size, largest):
             piece = block[start : start + largest]
             if start + largest >= size:
                 flags |= END_HEADERS
-            self._out += HEAD.pack(len(piece) << 8 | kind, flags, stream_id) + piece
+            self.out += HEAD.pack(len(piece) << 8 | kind, flags, stream_id) + piece
             kind, flags = wire.CONTINUATION, 0
 
     def _end_sending(self, stream: Stream) -> None:
@@ -292,7 +293,7 @@ class SendingSide:
         """End a stream at once by RST_STREAM; nothing happens when it is closed."""
         if self.streams.pop(stream.id, None) is not None:
             stream.can_send = stream.can_receive = False
-            self._out += wire.reset_frame(stream.id, code)
+            self.out += wire.reset_frame(stream.id, code)
             self._remember(stream.id)
 
     def _remember(self, stream_id: int) -> None:
@@ -309,7 +310,7 @@ class SendingSide:
         if stream.can_receive:
             stream.unreturned += size
             if stream.unreturned * 2 >= self._stream_window:
-                self._out += wire.window_update_frame(stream.id, stream.unreturned)
+                self.out += wire.window_update_frame(stream.id, stream.unreturned)
                 stream.receive_window += stream.unreturned
                 stream.unreturned = 0
         self._unreturned += size
@@ -317,13 +318,13 @@ class SendingSide:
             self._return()
 
     def _return(self) -> None:
-        self._out += wire.window_update_frame(0, self._unreturned)
+        self.out += wire.window_update_frame(0, self._unreturned)
         self._receive_window += self._unreturned
         self._unreturned = 0
 
     def ping(self, data: bytes) -> None:
         """Send a PING with eight bytes of data; PingAcknowledged tells of the answer."""
-        self._out += wire.ping_frame(data)
+        self.out += wire.ping_frame(data)
 
     def go_away(self, code: int, last_stream_id: int | None = None, debug: bytes = b"") -> None:
         """Send GOAWAY; last_stream_id: by default the last stream that the peer opened. Open streams go on."""
@@ -331,7 +332,7 @@ class SendingSide:
         if self._goaway_sent is not None:
             last = min(last, self._goaway_sent)  # it must not grow (RFC 9113 §6.8)
         self._goaway_sent = last
-        self._out += wire.goaway_frame(last, code, debug)
+        self.out += wire.goaway_frame(last, code, debug)
 
     def _drop(self, size: int) -> None:
         """DATA is thrown away: its room is given back here, since nobody else will."""

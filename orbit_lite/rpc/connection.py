@@ -268,9 +268,10 @@ class Connection(asyncio.BufferedProtocol):
             log.exception("defect while reading from %s", self.peer)
             self._end("internal error while reading", ErrorCode.INTERNAL_ERROR)
         finally:
-            self._go_on()
+            if self._woken:
+                self._go_on()
             self._reading = self._receiving = False
-        if self.h2.has_output:
+        if self.h2.out:
             self.flush()
         if self.h2.has_more:
             if self._more is None and self._transport is not None:
@@ -289,10 +290,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _go_on(self) -> None:
         """Let the tasks go on for which something was read; what they send is still collected, if they are several."""
-        if self._woken:
-            woken, self._woken = self._woken, []
-            self._reading = len(woken) > 1
-            fire_all(woken, self.loop)
+        woken, self._woken = self._woken, []
+        self._reading = len(woken) > 1
+        fire_all(woken, self.loop)
 
     def _receive_more(self) -> None:
         self._more = None
@@ -336,12 +336,12 @@ class Connection(asyncio.BufferedProtocol):
         """
         self._unsent = 0
         transport = self._transport
-        if transport is None or not self.h2.has_output:
+        if transport is None or not self.h2.out:
             return
         if not self.is_paused:
             if not transport.is_closing():
                 transport.write(self.h2.take_output())
-        elif self.h2.output_size > OUTPUT_LIMIT:
+        elif len(self.h2.out) > OUTPUT_LIMIT:
             self._end("the peer does not read what it asked for", abort=True)
 
     def sent(self, weight: int = CALL) -> None:
@@ -365,7 +365,7 @@ class Connection(asyncio.BufferedProtocol):
         The peer soon has something to do, and a long row of messages costs few system calls.
         """
         unsent = self._unsent = self._unsent + MESSAGE
-        if unsent >= self._batch or self.h2.output_size >= BATCH_BYTES:
+        if unsent >= self._batch or len(self.h2.out) >= BATCH_BYTES:
             self._batch = min(2 * self._batch, BATCH)
             self.flush()
         elif self._turn is None and not self._receiving:
@@ -394,7 +394,7 @@ class Connection(asyncio.BufferedProtocol):
         """The reader took `size` bytes: let the peer send as many more."""
         if self.ended is None and size:
             self.h2.consumed(stream, size)
-            if self.h2.has_output:
+            if self.h2.out:
                 self.sent()
 
     def reset(self, stream: Http2Stream, code: ErrorCode) -> None:
