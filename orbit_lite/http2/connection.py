@@ -27,7 +27,17 @@ from orbit_lite.http2.events import (
     StreamReset,
 )
 from orbit_lite.http2.fields import HeaderDecoder, HeaderMemory, Malformed
-from orbit_lite.http2.frames import END_HEADERS, END_STREAM, HEAD, PADDED, PRIORITY_FLAG, UINT32
+from orbit_lite.http2.frames import (
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEAD,
+    HEADERS,
+    PADDED,
+    PRIORITY_FLAG,
+    UINT32,
+)
 from orbit_lite.http2.sending import LAST_STREAM_ID
 from orbit_lite.http2.streams import Stream
 from orbit_lite.http2.windows import PROBE
@@ -199,14 +209,14 @@ class Connection(ControlSide):
                 break
             stream_id &= LAST_STREAM_ID
             at = end
-            if self._block is not None and kind != wire.CONTINUATION:
+            if self._block is not None and kind != CONTINUATION:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "header block interrupted by another frame")
             try:
-                if kind == wire.DATA and self.is_ready:
+                if kind == DATA and self.is_ready:
                     if end - begin >= _CHEAP:
                         last_turn += end - begin
                     self._read_data(streams.get(stream_id), stream_id, flags, data, begin, end)
-                elif kind == wire.HEADERS and self.is_ready:
+                elif kind == HEADERS and self.is_ready:
                     requests += not self.is_client
                     if (
                         flags == END_HEADERS
@@ -231,7 +241,7 @@ class Connection(ControlSide):
     def _read_rare(self, kind: int, stream_id: int, flags: int, payload: bytes) -> None:
         if not self.is_ready and (kind != wire.SETTINGS or flags & wire.ACK):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the first frame was not SETTINGS")
-        if kind == wire.CONTINUATION:
+        if kind == CONTINUATION:
             self._read_continuation(stream_id, flags, payload)
         else:
             self._read_control(kind, stream_id, flags, payload)
@@ -265,7 +275,7 @@ class Connection(ControlSide):
                 return 0
             word, flags, its_stream = HEAD.unpack_from(data, stop)
             last: int = stop + 9 + (word >> 8)
-            if word & 0xFF != wire.HEADERS or flags != _LAST_HEADERS or its_stream != stream_id or last > len(data):
+            if word & 0xFF != HEADERS or flags != _LAST_HEADERS or its_stream != stream_id or last > len(data):
                 return 0
             tail = self._decoder.recall(data[stop + 9 : last])
             if tail is None or tail.plain != "trailers":

@@ -161,7 +161,8 @@ class Stream:
         self._data = [(data, 0)]
         self.receive_ended = True
         if self._waiters:
-            self._wake()
+            self._connection.wake(self._waiters)
+            self._waiters = ()
 
     def on_progress(self) -> None:
         """A window or the transport has room again."""

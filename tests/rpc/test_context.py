@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orbit_lite.rpc.context import CallContext, Peer, call_scope, current_call
-from orbit_lite.rpc.deadline import Deadline, current_deadline
+from orbit_lite.rpc.deadline import Deadline, current_deadline, deadline_scope
 from orbit_lite.rpc.metadata import Metadata
 
 
@@ -45,3 +45,21 @@ def test_within_a_scope_the_call_is_current_and_its_deadline_in_force() -> None:
         assert current_deadline() == Deadline(5.0)
     assert current_call() is None
     assert current_deadline() is None
+
+
+def test_a_deadline_inside_a_call_leaves_the_call_as_it_is() -> None:
+    call = CallContext("/s/M", Peer(), Metadata(), Deadline(5.0), "agent")
+    with call_scope(call):
+        with deadline_scope(Deadline(3.0)):
+            assert current_call() is call
+            assert current_deadline() == Deadline(3.0)
+            inner = CallContext("/s/N", Peer(), Metadata(), None, "agent")
+            with call_scope(inner):
+                assert current_call() is inner
+                assert current_deadline() is None, "another call's deadline is not its own"
+        assert current_deadline() == Deadline(5.0)
+        with deadline_scope(None, inherit=False):
+            assert current_call() is call
+            assert current_deadline() is None
+    with deadline_scope(Deadline(3.0)):
+        assert current_call() is None
