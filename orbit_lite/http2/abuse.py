@@ -57,6 +57,8 @@ class Budgets:
         "_updates",
         "empty_frames",
         "finished",
+        "frames_sent",
+        "harmless",
         "received",
         "refused",
         "useful",
@@ -75,25 +77,28 @@ class Budgets:
         #: Streams that ended as they should. Each pays for a refusal, a tenth of a reset, and the frames that tune its
         #: flow; what they pay is counted when something is to be paid for, which is seldom.
         self.finished = 0
+        #: Frames of DATA that went out, likewise: the peer answers with WINDOW_UPDATEs, and may PING again (gRFC A8).
+        self.frames_sent = 0
+        #: As long as no more was `received`, there is no need to ask for `waste`.
+        self.harmless = _WASTE_RATIO * _WASTE
         self.received = 0
         self.useful = 0
 
     def _settle(self) -> None:
-        """Count what finished streams pay."""
+        """Count what finished streams and sent frames pay."""
         finished, self.finished = self.finished, 0
         if finished:
             self._resets.give(0.1 * finished)
             self.refused = max(0, self.refused - finished)
             if self._updates < _MOST_UPDATES:
                 self._updates = min(_MOST_UPDATES, self._updates + finished * _UPDATES_PER_FRAME)
-
-    def sent_data(self, frames: int) -> None:
-        """Frames of DATA went out: the peer answers with WINDOW_UPDATEs, and may PING again (gRFC A8)."""
-        if self._updates < _MOST_UPDATES:
-            self._updates += frames * _UPDATES_PER_FRAME
-        self.useful += frames * _USEFUL_PER_FRAME
-        self._strikes = 0
-        self._last_ping = None
+        frames, self.frames_sent = self.frames_sent, 0
+        if frames:
+            if self._updates < _MOST_UPDATES:
+                self._updates = min(_MOST_UPDATES, self._updates + frames * _UPDATES_PER_FRAME)
+            self.useful += frames * _USEFUL_PER_FRAME
+            self._strikes = 0
+            self._last_ping = None
 
     def reset(self, now: float) -> None:
         """A stream was reset before its end, by the peer or for what the peer did."""
@@ -118,6 +123,7 @@ class Budgets:
         config = self._config
         if config.ping_interval is None:
             return
+        self._settle()
         shortest = config.ping_interval_with_streams if has_streams else config.ping_interval
         if self._last_ping is not None and now - self._last_ping < shortest:
             self._strikes += 1
@@ -133,7 +139,7 @@ class Budgets:
 
     def update(self) -> None:
         """A WINDOW_UPDATE or PRIORITY frame came."""
-        if self.finished:
+        if self.finished or self.frames_sent:
             self._settle()
         self._updates -= 1
         if self._updates < 0:
@@ -141,7 +147,9 @@ class Budgets:
 
     def waste(self, now: float) -> None:
         """Bytes came; the catch-all for those of no use."""
-        useless = self.received - _WASTE_RATIO * (self.useful + _WASTE)
+        self._settle()
+        self.harmless = _WASTE_RATIO * (self.useful + _WASTE)
+        useless = self.received - self.harmless
         if useless > 0 and useless > (now - self._began) * _WASTE_RATE:
             raise _calm("too many useless bytes", b"too_many_bytes")
 

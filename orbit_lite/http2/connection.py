@@ -144,7 +144,8 @@ class Connection(ControlSide):
         if self.has_failed:
             return events
         self._now = now
-        self._budgets.received += len(data)
+        budgets = self._budgets
+        budgets.received += len(data)
         start = 0
         if not self._pending:
             whole = bytes(data)
@@ -155,10 +156,11 @@ class Connection(ControlSide):
             whole, start = self._pending, self._pending_at
         self.has_more = False
         try:
-            if not self.is_ready and self.is_client and whole.startswith(b"HTTP/"):
-                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the peer speaks HTTP/1.1, not HTTP/2")
-            if self._waits_for_preface:
-                whole = self._read_preface(whole)
+            if not self.is_ready:
+                if self.is_client and whole.startswith(b"HTTP/"):
+                    raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the peer speaks HTTP/1.1, not HTTP/2")
+                if self._waits_for_preface:
+                    whole = self._read_preface(whole)
             at = start
             if not self._waits_for_preface:
                 at = self._read_frames(whole, start, events)
@@ -168,7 +170,8 @@ class Connection(ControlSide):
                 self._pending, self._pending_at = whole, at
             else:
                 self._pending, self._pending_at = whole[at:], 0
-            self._budgets.waste(now)
+            if budgets.received > budgets.harmless:
+                budgets.waste(now)
         except ConnectionFault as fault:
             self._fail(fault)
         return events

@@ -123,9 +123,8 @@ class SendingSide:
         """What is to be sent now; the caller's to keep."""
         out, self.out = self.out, bytearray()
         self._answers = self._joinable = 0
-        if self._frames_sent:
-            self._budgets.sent_data(self._frames_sent)
-            self._frames_sent = 0
+        self._budgets.frames_sent += self._frames_sent
+        self._frames_sent = 0
         return out
 
     # ---------------------------------------------------------------- sending
