@@ -343,7 +343,7 @@ class Server:
                 self._guard(call.context)
             if self._interceptors:
                 await self._intercepted(call, route)
-            elif route.direct is not None:
+            elif route.direct is not None:  # as `answer_with`, without a coroutine of its own
                 request = call.take_request()
                 reply = await route.direct(await call.recv_message() if request is None else request)
                 if not call.hold(reply):

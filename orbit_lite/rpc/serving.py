@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import cached_property
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from grpclib.const import Status as GrpclibStatus  # what handlers written for grpclib give
 
@@ -383,6 +383,13 @@ class ServerCall(Generic[Q, R]):
             pass  # the peer is gone; there is nobody to tell
         self.status = OK
         return True
+
+    async def answer_with(self, method: Callable[[Q], Awaitable[R]]) -> None:
+        """Do what a handler does around a plain unary method: receive, await the method, send."""
+        request = self.take_request()
+        reply = await method(cast(Q, await self.recv_message()) if request is None else request)
+        if not self.hold(reply):
+            await self.send_message(reply)
 
     async def flush_reply(self) -> None:
         """Send a reply that was to go with its status, waiting while the peer's flow control says so."""

@@ -156,7 +156,7 @@ async def test_our_own_table_stays_small_whatever_the_peer_asks_for(serve: Serve
     for number in range(200):
         assert await serves(peer, 2 * number + 1)
     (connection,) = [one for one in attacked.server._connections if one.h2.peer.header_table_size > 4096]
-    table = connection.h2._encoder._here.table
+    table = connection.h2._encoder.lexicon.table
     assert sum(len(name) + len(value) + 32 for name, value in table.entries) <= table.limit - table.room <= 4096
 
 
