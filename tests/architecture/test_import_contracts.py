@@ -34,6 +34,7 @@ SHELLS = {
     "orbit_lite.raft.observers",
     "orbit_lite.raft.peers",
     "orbit_lite.raft.proposals",
+    "orbit_lite.raft.store_thread",
     "orbit_lite.rpc.blocking",
     "orbit_lite.rpc.channel",
     "orbit_lite.rpc.client",
