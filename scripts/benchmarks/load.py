@@ -109,16 +109,22 @@ class Pacer:
 
 async def chat(open_stream: Callable[[AsyncIterator[Any]], AsyncIterator[Any]], pacer: Pacer) -> dict[str, float]:
     """One bidirectional stream, as async iterators."""
-    room = asyncio.Semaphore(WINDOW)
+    free, room = WINDOW, asyncio.Event()
 
     async def messages() -> AsyncIterator[Any]:
+        nonlocal free
         while (message := pacer.next()) is not None:
+            free -= 1
             yield message
-            await room.acquire()
+            while not free:
+                room.clear()
+                await room.wait()
 
     async for reply in open_stream(messages()):
         pacer.received(reply)
-        room.release()
+        free += 1
+        if free == 1:
+            room.set()
     return pacer.figures()
 
 
