@@ -11,8 +11,8 @@ nobody repairs anything. At the end all nodes are read. Exit status 1 when
 - the nodes do not come to the same state, two led in one term, or a node found its store damaged,
 - the median time from the kill of a leader to the next acknowledged write is above twice the upper election timeout.
 
---behind kills a follower, lets the others go on for so many proposals, and looks how it catches up and whether that
-disturbs anybody. Time is real: a busy machine makes figures worse, but nothing wrong.
+--behind kills a follower, lets the others go on for so many proposals, and looks how it catches up, whether that
+disturbs anybody, and whether the leader's memory or files grow with what it has compacted. Time is real: a busy machine makes figures worse, but nothing wrong.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import resource
 import secrets
 import statistics
 import sys
@@ -46,6 +47,8 @@ DOWN = 1.0  # seconds until what was killed is started again, at most
 PATIENCE = 60.0  # seconds: without progress for that long the run has failed
 CLIENTS = 6
 IN_FLIGHT = 64  # proposals, while a follower falls behind
+MIB = 1 << 20
+GROWTH = 8 * MIB  # of memory, and of files, that is no growth with history: three quarters of 100,000 entries take 40
 LIMIT = 2.0  # of the median fail-over, in upper election timeouts
 
 
@@ -202,7 +205,10 @@ async def behind(folder: Path, options: argparse.Namespace, config: RaftConfig) 
             await writer.write(2000)
             calm = writer.take()
             follower.kill()
-            await writer.write(options.behind)
+            await writer.write(options.behind // 4)
+            early = footprint(leader)
+            await writer.write(options.behind - options.behind // 4)
+            late = footprint(leader)
             writer.take()
             terms = cluster.leaderships()
             follower.start()
@@ -222,7 +228,28 @@ async def behind(folder: Path, options: argparse.Namespace, config: RaftConfig) 
     print(f"a follower {options.behind} entries behind caught up in {elapsed:.1f} s, its start included,")
     print(f"by {snapshots} snapshot(s); writes before {latency(calm)}; meanwhile {latency(disturbed)}")
     print("no election meanwhile" if same else f"FAILED: elections: {terms} before, {cluster.leaderships()} after")
-    return same and snapshots > 0
+    return is_bounded(early, late) and same and snapshots > 0
+
+
+def footprint(node: NodeProcess) -> tuple[int, int]:
+    """Bytes of memory and of files that a node has; no memory where there is no /proc."""
+    files = sum(path.stat().st_size for path in node.folder.rglob("raft.db*"))
+    try:
+        pages = int(Path(f"/proc/{node.pid}/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0, files
+    return pages * resource.getpagesize(), files
+
+
+def is_bounded(early: tuple[int, int], late: tuple[int, int]) -> bool:
+    """Whether a leader that compacts its log has grown no further with three times as many entries."""
+    (memory, files), (more_memory, more_files) = early, late
+    print(f"the leader after a quarter of them: memory {memory / MIB:.1f} MiB, store {files / MIB:.1f} MiB;", end=" ")
+    print(f"after all: memory {more_memory / MIB:.1f} MiB, store {more_files / MIB:.1f} MiB")
+    bounded = more_memory - memory <= GROWTH and more_files - files <= GROWTH
+    if not bounded:
+        print("FAILED: it grows with history")
+    return bounded
 
 
 def caught_up(statuses: Mapping[str, dict[str, Any]], follower: NodeProcess) -> dict[str, Any] | None:
