@@ -12,7 +12,8 @@ nobody repairs anything. At the end all nodes are read. Exit status 1 when
 - the median time from the kill of a leader to the next acknowledged write is above twice the upper election timeout.
 
 --behind kills a follower, lets the others go on for so many proposals, and looks how it catches up, whether that
-disturbs anybody, and whether the leader's memory or files grow with what it has compacted. Time is real: a busy machine makes figures worse, but nothing wrong.
+disturbs anybody, and whether the leader's memory or files grow with what it has compacted. Time is real: a busy machine
+makes figures worse, but nothing wrong.
 """
 
 from __future__ import annotations

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -51,7 +54,7 @@ def sim(
     batch = run_seeds(
         range(first_seed, first_seed + seeds), jobs=min(seeds, jobs or os.cpu_count() or 1), nodes=nodes, config=config
     )
-    with closing(batch):
+    with _ended_by_sigterm(), closing(batch):
         for report in batch:
             summary.add(report)
             if not report.ok:
@@ -69,6 +72,20 @@ def sim(
     else:
         _print(summary, elapsed, shortest)
     return FAILED if failed is not None else 0
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end this process as an exception does: not before its helpers have ended."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _shortest(failed: Report, config: SimulationConfig) -> Report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field, replace
@@ -110,7 +111,9 @@ def run_seeds(seeds: Iterable[int], *, jobs: int = 1, **options: Any) -> Generat
     if jobs == 1:
         yield from map(run, seeds)
         return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+    # A ctrl-C goes to all of a terminal's processes; one of them is enough to say so, and ends the others.
+    quiet = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    with multiprocessing.get_context("spawn").Pool(jobs, initializer=quiet) as pool:
         yield from pool.imap(run, seeds, chunksize=4)
 
 
