@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contender import HOST
-from benchmarks.processes import Contender, Process, SideFailed, busy
+from benchmarks.processes import ROOT, Contender, Process, SideFailed, busy
 from benchmarks.run import OURS, Run, Step
 from orbit_lite.testing.processes import ClusterFailed, ProcessCluster
 from orbit_lite.testing.processes.cluster import reserve
@@ -64,7 +64,9 @@ class Cluster(ABC):
 class OrbitCluster(Cluster):
     def __init__(self, folder: Path, python: str) -> None:
         self._runner = asyncio.Runner()
-        self._cluster = ProcessCluster(folder, MEMBERS, module="benchmarks.raft_side", python=python)
+        self._cluster = ProcessCluster(
+            folder, MEMBERS, module="benchmarks.raft_side", path=[ROOT / "scripts"], python=python
+        )
         try:
             self._runner.run(self._cluster.__aenter__())
         except ClusterFailed as error:

@@ -36,22 +36,33 @@ class ClusterFailed(Exception):
     """Processes did not do in time what was waited for; says what they last said."""
 
 
-def _path() -> str:
+def _path(folders: Sequence[Path]) -> str:
     """Where a node finds our packages; not the rest of this process's path, since its interpreter may be another."""
     ours = [str(Path(package.__path__[0]).parent) for package in (orbit_lite, orbit_proto)]
-    return os.pathsep.join(dict.fromkeys([*ours, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]))
+    theirs = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return os.pathsep.join(dict.fromkeys([*ours, *map(str, folders), *theirs]))
 
 
 class NodeProcess:
     """One node: a process, or none for the time being, and a folder that outlives it."""
 
-    def __init__(self, name: str, address: str, folder: Path, command: Sequence[str], prefix: Sequence[str]) -> None:
-        """prefix: what runs the command, if something does."""
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        folder: Path,
+        command: Sequence[str],
+        prefix: Sequence[str],
+        *,
+        path: Sequence[Path] = (),
+    ) -> None:
+        """prefix: what runs the command, if something does. path: folders in which it finds its modules, besides."""
         self.name = name
         self.address = address
         self.folder = folder
         self.is_suspended = False
         self._command = [*prefix, *command]
+        self._path = path
         self._child: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
 
@@ -79,7 +90,7 @@ class NodeProcess:
     def start(self) -> None:
         if self.is_running:
             return
-        environment = {**os.environ, "PYTHONPATH": _path()}
+        environment = {**os.environ, "PYTHONPATH": _path(self._path)}
         with self.log.open("ab") as log:
             self._child = subprocess.Popen(  # noqa: S603  # our own program
                 self._command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
@@ -105,14 +116,13 @@ class NodeProcess:
 
     def end(self) -> None:
         """Ask it to end, and kill it if it does not."""
-        if not self.is_running or self._child is None:
-            return
-        self.resume()
-        self._signal(signal.SIGTERM)
-        try:
-            self._child.wait(END_GRACE)
-        except subprocess.TimeoutExpired:
-            self._signal(signal.SIGKILL)
+        if self._child is not None and self.is_running:
+            self.resume()
+            self._signal(signal.SIGTERM)
+            try:
+                self._child.wait(END_GRACE)
+            except subprocess.TimeoutExpired:
+                self._signal(signal.SIGKILL)
         self._reap()
 
     def _signal(self, number: signal.Signals) -> None:
@@ -177,11 +187,15 @@ class ProcessCluster:
         *,
         config: Mapping[str, float] | None = None,
         module: str = "orbit_lite.testing.processes.node",
+        path: Sequence[Path] = (),
         python: str = sys.executable,
         addresses: Sequence[str] = (),
         prefixes: Sequence[Sequence[str]] = (),
     ) -> None:
-        """config: fields of RaftConfig. addresses: of the nodes, if they are not on loopback. prefixes: of commands."""
+        """config: fields of RaftConfig. module: what a node runs; path: folders in which it is found, if need be.
+
+        addresses: of the nodes, if they are not on loopback. prefixes: of commands.
+        """
         self._reserved = [] if addresses else [reserve() for _ in range(nodes)]
         found = addresses or [f"{HOST}:{held.getsockname()[1]}" for held in self._reserved]
         names = [f"n{number + 1}" for number in range(nodes)]
@@ -195,6 +209,7 @@ class ProcessCluster:
                 folder / name,
                 [python, "-m", module, "--node", name, "--folder", str(folder / name), *options],
                 prefixes[number] if prefixes else (),
+                path=path,
             )
             for number, (name, address) in enumerate(zip(names, found, strict=True))
         ]
