@@ -1,8 +1,9 @@
 """The core in an event loop, with a store, a transport and state machines.
 
-All inputs reach the core from this loop; once a turn what it asks for is done, so that all that came in one turn shares
-a write and an AppendEntries. Writes run one after the other in a thread of their own, see `StoreThread`, and while one
-runs the loop goes on: under load many proposals share an fsync.
+All inputs reach the core from this loop. What it asks for is done once a turn, so that all proposals of a turn share a
+write and an AppendEntries; for entries of a leader and answers of followers it is done at once, unless a turn is due.
+Writes run one after the other in a thread of their own, see `StoreThread`, and while one runs the loop goes on: under
+load many proposals share an fsync.
 
 What becomes durable, what is sent and what is applied follows the order of `Ready`. Entries that a Ready hands out as
 committed are durable already, so they need not wait for the write of the same Ready.
@@ -20,7 +21,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from orbit_lite.errors import ConfigurationError, InternalError, OrbitError, ParseError, Status
-from orbit_lite.model import LiteCommand, LiteKind, LogEntry, NodeId, RaftCommand
+from orbit_lite.model import AppendEntriesRequest, LiteCommand, LiteKind, LogEntry, NodeId, RaftCommand
 from orbit_lite.raft.application import Application
 from orbit_lite.raft.applier import Applier
 from orbit_lite.raft.config import RaftConfig
@@ -342,7 +343,10 @@ class Driver:
             raise ConfigurationError(f"consensus of {self.node_id} was not started")
         answer = exchange.expect()
         self.core.receive(request, token=answer, now=self._now(), transfer=transfer)
-        self._wake()
+        if isinstance(request, AppendEntriesRequest):
+            self._turn_now()
+        else:  # snapshots above all: one that is to be restored is read before the next one takes its place
+            self._wake()
         return await answer
 
     async def propose_forwarded(self, commands: Sequence[RaftCommand]) -> tuple[int, int]:
@@ -391,6 +395,11 @@ class Driver:
         if self._turn is None and self._loop is not None and self.is_running:
             self._turn = self._loop.call_soon(self._take_turn)
 
+    def _turn_now(self) -> None:
+        """Take a turn here, unless one is due: for what mostly comes alone, and somebody waits for what follows."""
+        if self._turn is None and self.is_running:
+            self._take_turn()
+
     def _take_turn(self) -> None:
         """Do what the core asks for."""
         self._turn = None
@@ -415,11 +424,7 @@ class Driver:
         if ready.install is not None:
             self._application.replacing(ready.install)
         if ready.must_persist:
-            if ready.at_once and self._loop is not None:
-                # Behind the tasks that send: else this thread and the store's fight for the interpreter meanwhile.
-                self._loop.call_soon(self._write, ready)
-            else:
-                self._write(ready)
+            self._write(ready)
         else:
             self.core.persisted(ready, self._now())
             self._say(ready)
@@ -434,22 +439,18 @@ class Driver:
 
     def _write(self, ready: Ready) -> None:
         """Have it made durable; `_written` follows."""
-        loop = self._loop
-        if loop is None or not self.is_running:  # stopped, or failed, meanwhile
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
             return
 
-        def write() -> None:
+        def save() -> Callable[[], None]:
             began = time.perf_counter()
             is_intact = self.store.save(
                 hard_state=ready.hard_state, entries=ready.entries, chunk=ready.chunk, install=ready.install
             )
-            loop.call_soon_threadsafe(self._written, ready, is_intact, time.perf_counter() - began)
+            return partial(self._written, ready, is_intact, time.perf_counter() - began)
 
-        loop.run_in_executor(self._thread, write).add_done_callback(self._has_written)
-
-    def _has_written(self, writing: asyncio.Future[None]) -> None:
-        if not writing.cancelled() and (error := writing.exception()) is not None:
-            self._fail(error)
+        thread.begin(loop, save)
 
     def _written(self, ready: Ready, is_intact: bool, seconds: float) -> None:
         """What was to be written is durable."""
@@ -519,7 +520,7 @@ class Driver:
         except Exception as error:  # noqa: BLE001  # a defect in the core
             self._fail(error)
             return
-        self._wake()
+        self._turn_now()
 
     # ------------------------------------------------------------ tasks and threads
 
