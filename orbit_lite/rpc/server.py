@@ -456,8 +456,15 @@ class Server:
             await self.wait_closed()
 
     def _stop_listening(self) -> None:
+        """Accept nobody more. Who was accepted in this turn of the loop becomes a connection in the next one.
+
+        Not so once the listener is closed: asyncio fails an assertion then and forgets the socket, and the peer waits.
+        """
         for listener in self._listeners:
-            listener.close()
+            with contextlib.suppress(NotImplementedError):  # no selector waits for these sockets: nothing to take back
+                for bound in listener.sockets:
+                    listener.get_loop().remove_reader(bound)
+            listener.get_loop().call_soon(listener.close)
         for path in self._sockets:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)

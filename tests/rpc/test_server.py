@@ -595,6 +595,19 @@ async def test_a_drain_ends_calls_that_outlast_its_grace(serve: Serve) -> None:
     assert served.server.in_flight == 0
 
 
+async def test_who_connects_while_the_server_closes_is_told() -> None:
+    """asyncio makes a transport of what it has accepted in the next turn, not at all once the listener is closed."""
+    loop = asyncio.get_running_loop()
+    server = Server([])
+    await server.start("127.0.0.1", 0)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as late:
+        loop.call_soon(loop.call_soon, server.close)  # in the turn in which it is accepted
+        await server.wait_closed()
+        late.setblocking(False)
+        while await asyncio.wait_for(loop.sock_recv(late, 1024), 5):
+            pass
+
+
 async def test_a_drain_without_calls_is_done_at_once(serve: Serve) -> None:
     served = await serve(echo_one)
     result = await served.server.drain(60.0)
