@@ -107,6 +107,7 @@ class Driver:
         self._thread: StoreThread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn: asyncio.Handle | None = None
+        self._is_in_turn = False
         self._timer: asyncio.TimerHandle | None = None
         self._jobs: set[asyncio.Task[None]] = set()
         self._known: tuple[Role, NodeId | None, int] = (Role.FOLLOWER, None, 0)
@@ -397,12 +398,15 @@ class Driver:
 
     def _turn_now(self) -> None:
         """Take a turn here, unless one is due: for what mostly comes alone, and somebody waits for what follows."""
-        if self._turn is None and self.is_running:
+        if self._is_in_turn:  # a request failed before it left: what a Ready asks for is not interrupted
+            self._wake()
+        elif self._turn is None and self.is_running:
             self._take_turn()
 
     def _take_turn(self) -> None:
         """Do what the core asks for."""
         self._turn = None
+        self._is_in_turn = True
         core = self.core
         try:
             while core.has_ready() and self.is_running:
@@ -412,6 +416,8 @@ class Driver:
         except Exception as error:  # noqa: BLE001  # a defect, or a state machine that failed: this node must not go on
             self._fail(error)
             return
+        finally:
+            self._is_in_turn = False
         self._observe()
         if self._peers is not None:
             self._peers.follow(core.configuration)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orbit_lite.errors import ConfigurationError, Executed, InternalError, OrbitError, ParseError
+from orbit_lite.errors import ConfigurationError, Executed, InternalError, OrbitError, OverloadedError, ParseError
 from orbit_lite.model import HeartBeat, LiteCommand, LiteKind, NodeId, RaftCommand
 from orbit_lite.raft import (
     ChangeRefused,
@@ -25,6 +25,7 @@ from orbit_lite.raft import (
 )
 from orbit_lite.raft.applier import Applier
 from orbit_lite.raft.membership import configuration_command
+from orbit_lite.raft.messages import Outgoing, Response
 from orbit_lite.storage import MemoryLogStore
 from orbit_lite.testing.clock import VirtualTimeLoop, run
 from orbit_lite.testing.network import MemoryNetwork
@@ -383,6 +384,33 @@ async def test_slow_disks_cost_no_leader_its_office(lab: Lab) -> None:
     await lab.check()
     assert leader.is_leader()
     assert leader.get_current_term() == term
+
+
+@in_virtual_time
+async def test_a_request_that_fails_before_it_leaves_does_not_interrupt_what_is_being_done(lab: Lab) -> None:
+    leader = await lab.start()
+    exchange = leader._exchange
+    assert exchange is not None
+    send, take_turn = exchange.send, leader._take_turn
+    inside, deepest = 0, 0
+
+    def refuse(sent: Outgoing, answered: Callable[[Outgoing, Response | OrbitError], None]) -> None:
+        answered(sent, OverloadedError("too much is under way"))
+
+    def counted() -> None:
+        nonlocal inside, deepest
+        inside += 1
+        deepest = max(deepest, inside)
+        take_turn()
+        inside -= 1
+
+    exchange.send = refuse  # type: ignore[method-assign]
+    leader._take_turn = counted  # type: ignore[method-assign]
+    proposing = asyncio.create_task(leader.propose(b"x"))
+    await asyncio.sleep(0.01)
+    assert deepest == 1
+    exchange.send = send  # type: ignore[method-assign]
+    await proposing
 
 
 @in_virtual_time
