@@ -91,6 +91,9 @@ class Reader:
             raise HpackFault("it cannot be decoded") from error
         entries = self._decoder.header_table.dynamic_entries
         if has_updates or count != len(entries) or (entries and entries[0] is not newest):
+            for at, (name, value) in enumerate(entries):  # before hpack 4.2 they are views of the blocks they came in
+                if type(name) is not bytes or type(value) is not bytes:
+                    entries[at] = bytes(name), bytes(value)
             now, limit = tuple(entries), self._decoder.header_table_size
             if (now, limit) != (self.table.entries, self.table.limit):
                 self.table = ReadTable(now, limit)
