@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from crash import VICTIMS, caught_up, spread
+from crash import MIB, VICTIMS, caught_up, is_bounded, spread
 from orbit_lite.testing.processes import NodeProcess
 
 
@@ -28,3 +28,11 @@ def test_a_follower_has_caught_up_when_it_is_less_behind_than_what_is_on_the_way
     statuses = {"n1": {"commit": 100_000, "applied": 100_000}, "n2": {"commit": applied, "applied": applied}}
     assert (caught_up(statuses, node("n2")) is not None) is is_there
     assert caught_up(statuses, node("n3")) is None
+
+
+@pytest.mark.parametrize(
+    ("memory", "files", "is_well"), [(56, 5, True), (55, 4, True), (86, 5, False), (56, 9, False), (0, 5, True)]
+)
+def test_a_leader_that_keeps_what_it_has_compacted_is_noticed(memory: int, files: int, is_well: bool) -> None:
+    before = 55 * MIB if memory else 0  # none is known where there is no /proc
+    assert is_bounded((before, int(4.5 * MIB)), (memory * MIB, files * MIB)) is is_well
